@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The ways into the project; ninja in build/qemu does the work.
+
+BUILD := build/qemu
+PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
+# empty: every test group; every bench room
+GROUP :=
+ROOM :=
+
+.PHONY: all help build lay-out demo check bench hooks install clean
+
+all: build
+
+help:
+	@echo 'make           build qemu-system-x86_64, qemu-storage-daemon and the tools'
+	@echo 'make demo      boot a guest: two virtqueues, two IOThreads, verified data'
+	@echo 'make check     run the tests (GROUP=name: one group)'
+	@echo 'make bench     measure against the unpatched base (ROOM=name: one room)'
+	@echo 'make hooks     take commits and edits in build/base back into patches/'
+	@echo 'make install   install (DESTDIR=...; the prefix is given to ./configure)'
+	@echo 'make clean     remove the build, not the downloaded base'
+
+$(BUILD)/build.ninja:
+	@echo 'make: nothing is configured yet; run ./configure first' >&2; exit 1
+
+lay-out: $(BUILD)/build.ninja
+	@base/lay-out --again
+
+build: lay-out
+	@ninja -C $(BUILD)
+
+demo: build
+	@$(PYTHON) tests/guest/demo.py --build $(BUILD)
+
+check: build
+	@$(PYTHON) tests/check.py --build $(BUILD) $(GROUP:%=--group %)
+
+bench: build
+	@$(PYTHON) tests/bench/bench.py --build $(BUILD) $(ROOM:%=--room %)
+
+hooks:
+	@base/hooks
+
+install: build
+	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --no-rebuild
+
+clean:
+	@rm -rf build
