@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Finds out which accelerator runs a guest here, by running one: KVM if it does, else TCG.
+#
+# That /dev/kvm opens, gives virtual CPUs and even runs some firmware does not say that a guest
+# runs. So the probe is the tests' own kernel on all of its processors, with nothing to mount: it
+# panics, which resets the machine, which ends QEMU. Under KVM that takes about a second.
+
+import os
+
+from errors import GuestError, GuestHang, GuestPanic
+
+PROBE_SECONDS = 10
+
+
+class Accel:
+    """An accelerator that runs guests: its QEMU arguments and why it was taken."""
+
+    def __init__(self, name, reason):
+        self.name = name
+        self.reason = reason
+        self.args = (["-accel", "kvm", "-cpu", "host"] if name == "kvm" else
+                     ["-accel", "tcg,thread=multi", "-cpu", "max"])
+
+    def __str__(self):
+        return f"{self.name.upper()}: {self.reason}"
+
+
+def choose(host, wanted=None):
+    """KVM if a guest runs under it, else TCG; `wanted` takes one of them without asking."""
+    if wanted:
+        return Accel(wanted, "as asked for")
+    if not os.path.exists("/dev/kvm"):
+        return Accel("tcg", "there is no /dev/kvm")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return Accel("tcg", "/dev/kvm is not accessible to this user")
+    ran, seen = probe(host, Accel("kvm", "to be probed"))
+    return Accel("kvm", seen) if ran else Accel("tcg", "KVM is there, but " + seen)
+
+
+def probe(host, accel, seconds=PROBE_SECONDS, args=()):
+    """Boot the kernel on its own; returns whether it ran, and what was seen."""
+    guest = host.vm(f"probe-{accel.name}", accel=accel, seconds=seconds, args=args)
+    try:
+        with guest:
+            guest.message()
+    except GuestPanic:
+        return True, f"a probe guest ran ({guest.age():.1f} s)"
+    except GuestHang:
+        return False, f"a probe guest did not run (nothing happened for {seconds} s)"
+    except GuestError as error:
+        return False, f"a probe guest did not run ({str(error).splitlines()[0]})"
+    return False, "a probe guest did something unexpected"
