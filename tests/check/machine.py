@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What the machine must allow for some tests.
+
+import ctypes
+import os
+import shutil
+
+IO_URING_SETUP = 425        # the same number on every architecture
+
+
+def missing(need: str) -> str:
+    """Why the machine does not offer it, or ''."""
+    return NEEDS[need]() if need else ''
+
+
+def io_uring_missing() -> str:
+    """Containers often forbid it, and sysctl kernel.io_uring_disabled can."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    params = ctypes.create_string_buffer(120)       # struct io_uring_params
+    fd = libc.syscall(IO_URING_SETUP, 1, params)
+    if fd < 0:
+        return f'no usable io_uring: {os.strerror(ctypes.get_errno())}'
+    os.close(fd)
+    return ''
+
+
+def fuse_missing() -> str:
+    if not os.access('/dev/fuse', os.R_OK | os.W_OK):
+        return 'no usable /dev/fuse'
+    if os.geteuid() != 0 and not shutil.which('fusermount3'):
+        return 'no usable /dev/fuse without fusermount3'
+    return ''
+
+
+NEEDS = {'io_uring': io_uring_missing, 'fuse': fuse_missing}
