@@ -29,7 +29,8 @@ lay-out: $(BUILD)/build.ninja
 build: lay-out
 	@ninja -C $(BUILD)
 
-demo: build
+demo: lay-out
+	@ninja -C $(BUILD) qemu-system-x86_64
 	@$(PYTHON) tests/guest/demo.py --build $(BUILD)
 
 check: build
@@ -42,7 +43,7 @@ hooks:
 	@base/hooks
 
 install: build
-	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --no-rebuild
+	@DESTDIR='$(DESTDIR)' $(BUILD)/pyvenv/bin/meson install -C $(BUILD) --no-rebuild
 
 clean:
 	@rm -rf build

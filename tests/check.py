@@ -10,8 +10,8 @@
 # The last line is "N passed, N failed, N skipped"; the exit status is 1 when anything failed or
 # nothing ran. Every test leaves its log in build/check/<group>/. No test is run a second time.
 #
-# To add a test: put an executable test-* that prints TAP into tests/tooling, tests/qtest, tests/guest
-# or tests/bench/ringload (it gets MQ_BUILD, MQ_SOURCE, MQ_BASE and a TMPDIR of its own), register a
+# To add a test: put an executable test-* that prints TAP into tests/tooling, tests/qtest, tests/guest,
+# tests/bench or tests/bench/ringload (it gets MQ_BUILD, MQ_SOURCE, MQ_BASE and a TMPDIR of its own), register a
 # program with meson under the suite `mq`, or name a test of the base in tests/check/lists.
 # To add a group: a line in GROUPS below. What a kind of group can do stands in tests/check:
 # script.py, mesontest.py, qos.py, iotests.py; a kind lists its tests and judges their output.
@@ -94,8 +94,9 @@ GROUPS = [
           base=True),
     Group('iotests-raw', "the base's iotests, group auto, raw",
           lambda b: iotests.tests(b, ['-raw'], group='auto'), base=True),
-    Group('ringload', 'rings driven from outside',
-          lambda b: script.tests(b, 'bench/ringload', deadline=600), alone=True),
+    Group('bench', 'the load generator and the benchmarks; no figure is judged',
+          lambda b: script.tests(b, 'bench/ringload', deadline=600) + script.tests(b, 'bench'),
+          alone=True),
     Group('guest', 'Linux guests',
           lambda b: script.tests(b, 'guest', WITH_BUILD, deadline=900)),
     Group('base-qtest', "the base's qtests of block devices, QMP and QOM", base_qtests, base=True),

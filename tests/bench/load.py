@@ -23,7 +23,10 @@ def ringload(context, transport, depth, extra=()):
                           stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"bench: {' '.join(str(word) for word in command)}\n{done.stderr.strip()}")
-    return json.loads(done.stdout)["total"]
+    total = json.loads(done.stdout)["total"]
+    if not total["requests"]:
+        sys.exit(f"bench: the server of {' '.join(str(word) for word in transport)} served nothing")
+    return total
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ def run(context):
 
 def leaves(disk, tmpfs):
     """The block graphs, as --blockdev options; the last is named leaf."""
-    null = "null-co,size=1G,read-zeroes=off,node-name="
+    null = f"null-co,size={1 << 30},read-zeroes=off,node-name="
     file = "file,aio=io_uring,cache.direct=on,node-name=file,filename="
     raw = "raw,cache.direct=on,node-name=leaf,file=file"
     return {"null-co": [null + "leaf"],

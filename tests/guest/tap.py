@@ -23,7 +23,7 @@ def run(tests, *arguments):
             verdict = "ok"
         except Skip as reason:
             verdict, skip = "ok", f" # SKIP {reason}"
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             verdict = "not ok"
             failed += 1
             text = str(error) if isinstance(error, Error) else traceback.format_exc()
