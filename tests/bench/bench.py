@@ -46,8 +46,8 @@ def main():
     parser.add_argument("--build", type=Path, default=SOURCE / "build" / "qemu")
     parser.add_argument("--room", action="append", choices=ROOMS, help="only this room")
     parser.add_argument("--runs", type=int, default=3, help="of each program (default: 3)")
-    parser.add_argument("--seconds", type=float, default=2,
-                        help="measured in a run, after a quarter as warm-up (default: 2)")
+    parser.add_argument("--seconds", type=float, default=1.5,
+                        help="measured in a run, after a quarter as warm-up (default: 1.5)")
     parser.add_argument("--figures", type=Path, default=SOURCE / "docs" / "figures",
                         help="where tables and plots go (default: docs/figures)")
     arguments = parser.parse_args()

@@ -19,6 +19,14 @@ FILE_SIZE = 256 << 20
 # the foundation adds nothing to a request; what noise takes away is less than this
 NO_SLOWER = 0.95
 
+# A client that polls shows the server alone; one that sleeps until it is called
+# shows what a guest without polling sees, its own wake-up included.  A client that
+# polls and has the next request ready at once is back before the server has gone
+# to sleep, or just not, from run to run: at depth 1 it thinks for a while, as a
+# guest does, and the latency is what counts.
+CLIENTS = {"polls": ["--completion", "poll"], "sleeps": ["--completion", "eventfd"]}
+THINK = ["--think-time", "20"]
+
 
 def run(context):
     context.build_base()
@@ -26,11 +34,47 @@ def run(context):
         cases = measure_all(context, leaves(disk, tmpfs))
     write_table(context, cases)
     plot.bars(context.figures / "devices.svg", cases)
-    return [results.mark("devices", f"{case['transport']}, {case['leaf']}, depth {case['depth']}",
-                         [fork / base for fork, base in zip(case["fork"], case["base"])],
-                         "times the base", NO_SLOWER, ">=",
-                         base=round(statistics.median(case["base"])),
-                         iops=round(statistics.median(case["fork"]))) for case in cases]
+    return [case.mark() for case in cases]
+
+
+class Case:
+    """One line of the table: what is measured, and each build's values in its runs."""
+
+    def __init__(self, transport, leaf, client, depth, builds):
+        self.transport = transport
+        self.leaf = leaf
+        self.client = client
+        self.depth = depth
+        self.latency = depth == 1
+        self.values = {name: [] for name in builds}
+
+    def options(self):
+        return CLIENTS[self.client] + (THINK if self.latency else [])
+
+    def add(self, name, total):
+        self.values[name].append(total["p50_us"] if self.latency else total["iops"] / 1000)
+
+    def name(self):
+        return f"{self.transport}, {self.leaf}, client {self.client}, depth {self.depth}"
+
+    def unit(self):
+        return "us" if self.latency else "thousand IOPS"
+
+    def median(self, name):
+        return statistics.median(self.values[name])
+
+    def speedup(self, against, fork=None, base=None):
+        """How many times as fast the fork is, by medians or by the given values."""
+        fork = self.median("fork") if fork is None else fork
+        base = self.median(against) if base is None else base
+        return base / fork if self.latency else fork / base
+
+    def mark(self):
+        ratios = [self.speedup("base", fork, base)
+                  for fork, base in zip(self.values["fork"], self.values["base"])]
+        return results.mark("devices", self.name(), ratios, "times the base", NO_SLOWER, ">=",
+                            base=round(self.median("base"), 2), base_unit=self.unit(),
+                            fork=round(self.median("fork"), 2))
 
 
 def leaves(disk, tmpfs):
@@ -61,55 +105,55 @@ def files(context):
 
 
 def measure_all(context, graphs):
-    transports = {
-        "vhost-user-blk": (load.vhost_user, {"base": context.base, "noinit": context.noinit,
-                                             "fork": context.fork}),
-        "virtio-blk": (load.virtio_blk, {"base": context.base, "fork": context.fork}),
-    }
+    exports = {"base": context.base, "noinit": context.noinit, "fork": context.fork}
+    devices = {"base": context.base, "fork": context.fork}
     cases = []
-    for transport, (start, builds) in transports.items():
-        for leaf, blockdevs in graphs.items():
+    for leaf, blockdevs in graphs.items():
+        for client in CLIENTS:
             for depth in DEPTHS:
-                case = {"transport": transport, "leaf": leaf, "depth": depth}
-                case.update({name: [] for name in builds})
-                for _ in range(context.runs):
-                    for name, build in builds.items():      # alternately
-                        with start(context, build, blockdevs) as options:
-                            case[name].append(load.ringload(context, options, depth)["iops"])
-                cases.append(case)
-                print(f"  {transport:14}  {leaf:16}  depth {depth:3}  " + "  ".join(
-                    f"{name} {statistics.median(case[name]) / 1000:.1f}k" for name in builds),
-                      flush=True)
+                cases.append(measure(context, load.vhost_user, exports, blockdevs,
+                                     Case("vhost-user-blk", leaf, client, depth, exports)))
+    for leaf, blockdevs in graphs.items():
+        for depth in DEPTHS:        # qtest brings no interrupts to sleep for
+            cases.append(measure(context, load.virtio_blk, devices, blockdevs,
+                                 Case("virtio-blk", leaf, "polls", depth, devices)))
     return cases
+
+
+def measure(context, start, builds, blockdevs, case):
+    for _ in range(context.runs):
+        for name, build in builds.items():      # in turns
+            with start(context, build, blockdevs) as options:
+                case.add(name, load.ringload(context, options, case.depth, case.options()))
+    print(f"  {case.name():58}  " + "  ".join(f"{name} {case.median(name):.1f}" for name in builds)
+          + f"  {case.unit()}", flush=True)
+    return case
 
 
 def write_table(context, cases):
     lines = [
         "<!-- written by make bench ROOM=devices -->",
-        "| 4 KiB random reads, thousand a second | depth | base | base without the memset "
-        "| fork | fork / base | fork / base without |",
-        "|---|---|---|---|---|---|---|"]
+        "| 4 KiB random reads | client | depth | | base | base without the memset | qemu-mq "
+        "| times the base | times the base without |",
+        "|---|---|---|---|---|---|---|---|---|"]
     for case in cases:
-        cells = [f"{case['transport']}, {case['leaf']}", str(case["depth"])]
-        cells += [cell(case.get(name)) for name in ("base", "noinit", "fork")]
-        cells += [ratio(case, "base"), ratio(case, "noinit")]
+        cells = [f"{case.transport}, {case.leaf}", case.client, str(case.depth), case.unit()]
+        cells += [cell(case.values.get(name)) for name in ("base", "noinit", "fork")]
+        cells += [f"{case.speedup(name):.2f}" if name in case.values else ""
+                  for name in ("base", "noinit")]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
-    lines.append(f"Medians of {context.runs} runs of {context.seconds:g} s, taken in turns; "
-                 "± is the range of the runs over their median. " + machine())
+    lines.append(f"Medians of {context.runs} runs of {context.seconds:g} s, taken in turns, one "
+                 "CPU for the server and one for its client; ± is the range of the runs over "
+                 "their median. Depth 1: median latency, the client idle for 20 us between "
+                 "requests. " + machine())
     (context.figures / "devices.md").write_text("\n".join(lines) + "\n")
 
 
 def cell(values):
     if not values:
         return ""
-    return f"{statistics.median(values) / 1000:.1f} ±{results.spread(values):.0%}"
-
-
-def ratio(case, against):
-    if against not in case:
-        return ""
-    return f"{statistics.median(case['fork']) / statistics.median(case[against]):.2f}"
+    return f"{statistics.median(values):.1f} ±{results.spread(values):.0%}"
 
 
 def machine():
