@@ -2,7 +2,9 @@
 # The marks of the benchmarks: build/bench/results.json, and their table.
 
 import json
+import os
 import statistics
+from pathlib import Path
 
 
 def mark(room, name, values, unit, goal, op, base=None, **more):
@@ -41,3 +43,13 @@ def show(room, marks):
               f"spread {one['spread']:.0%})")
     missed = sum(not one["met"] for one in marks)
     print(f"{room}: {len(marks) - missed} of {len(marks)} marks met", flush=True)
+
+
+def machine():
+    """The machine, for below a table."""
+    model = "an unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"{os.cpu_count()} CPUs ({model}), Linux {os.uname().release}."

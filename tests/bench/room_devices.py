@@ -146,7 +146,7 @@ def write_table(context, cases):
     lines.append(f"Medians of {context.runs} runs of {context.seconds:g} s, taken in turns, one "
                  "CPU for the server and one for its client; ± is the range of the runs over "
                  "their median. Depth 1: median latency, the client idle for 20 us between "
-                 "requests. " + machine())
+                 "requests. " + results.machine())
     (context.figures / "devices.md").write_text("\n".join(lines) + "\n")
 
 
@@ -154,12 +154,3 @@ def cell(values):
     if not values:
         return ""
     return f"{statistics.median(values):.1f} ±{results.spread(values):.0%}"
-
-
-def machine():
-    model = "an unknown processor"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return f"{os.cpu_count()} CPUs ({model}), Linux {os.uname().release}."

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * blkloop: how fast the block layer is by itself. Threads, each with an
+ * AioContext of its own as an IOThread has, send requests to a BlockBackend
+ * through its public interface, a batch at a time: submit the batch in one
+ * deferred section, poll until all of it has completed, again.
+ *
+ * All threads use one BlockBackend, as the virtqueues of a disk do, or with
+ * --own-nodes one each, which share nothing: what is lost between the two is
+ * what queues cost each other.
+ *
+ * It is built within the fork and within the unpatched base, from this source.
+ */
+
+#include "qemu/osdep.h"
+#include <getopt.h>
+#include <sched.h>
+#include "block/aio.h"
+#include "block/block.h"
+#include "qapi/error.h"
+#include "qemu/cutils.h"
+#include "qemu/defer-call.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/memalign.h"
+#include "qemu/module.h"
+#include "qemu/rcu.h"
+#include "qemu/thread.h"
+#include "qemu/timer.h"
+#include "system/block-backend.h"
+
+/* A prefetcher takes lines in pairs: what threads write is so far apart. */
+#define APART 128
+
+typedef struct Slot {
+    struct Worker *worker;
+    QEMUIOVector qiov;
+    void *buf;
+} Slot;
+
+/* A thread. Set up by the main thread, which reads the results after join. */
+typedef struct Worker {
+    QemuThread thread;
+    BlockBackend *blk;
+    AioContext *ctx;
+    Slot *slots;
+    int cpu;                    /* -1: anywhere */
+
+    /* written by the thread for every request */
+    QEMU_ALIGNED(APART) uint64_t random;
+    uint64_t done;              /* requests completed, warm-up included */
+    unsigned in_flight;
+
+    /* written by the thread at its end */
+    QEMU_ALIGNED(APART) uint64_t counted;
+    int64_t ns;
+    int ret;                    /* of the first request that failed */
+} Worker;
+
+static struct {
+    const char *graph;
+    unsigned threads;
+    bool own_nodes;
+    bool write;
+    unsigned batch;
+    unsigned block_size;
+    double seconds;
+    uint64_t requests;          /* of each thread; 0: by time */
+    int cpus[CPU_SETSIZE];
+    unsigned n_cpus;
+} opts = {
+    .graph = "{\"driver\":\"raw\",\"file\":{\"driver\":\"null-co\","
+             "\"size\":1073741824,\"read-zeroes\":false}}",
+    .threads = 1,
+    .batch = 32,
+    .block_size = 4096,
+    .seconds = 2,
+};
+
+static pthread_barrier_t start;
+static uint64_t blocks;
+
+static void request_done(void *opaque, int ret)
+{
+    Worker *w = ((Slot *)opaque)->worker;
+
+    w->in_flight--;
+    w->done++;
+    if (ret < 0 && !w->ret) {
+        w->ret = ret;
+    }
+}
+
+/* xorshift64 (Marsaglia, 2003) */
+static uint64_t next_block(Worker *w)
+{
+    w->random ^= w->random << 13;
+    w->random ^= w->random >> 7;
+    w->random ^= w->random << 17;
+    return w->random % blocks;
+}
+
+static void run_batch(Worker *w)
+{
+    unsigned i;
+
+    defer_call_begin();
+    for (i = 0; i < opts.batch; i++) {
+        Slot *s = &w->slots[i];
+        int64_t offset = next_block(w) * opts.block_size;
+
+        w->in_flight++;
+        if (opts.write) {
+            blk_aio_pwritev(w->blk, offset, &s->qiov, 0, request_done, s);
+        } else {
+            blk_aio_preadv(w->blk, offset, &s->qiov, 0, request_done, s);
+        }
+    }
+    defer_call_end();
+    while (w->in_flight) {
+        aio_poll(w->ctx, true);
+    }
+}
+
+static void run_for(Worker *w, double seconds)
+{
+    int64_t end = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + seconds * 1e9;
+
+    while (qemu_clock_get_ns(QEMU_CLOCK_REALTIME) < end && !w->ret) {
+        run_batch(w);
+    }
+}
+
+static void *worker_thread(void *opaque)
+{
+    Worker *w = opaque;
+    uint64_t before;
+
+    rcu_register_thread();
+    qemu_set_current_aio_context(w->ctx);
+    if (w->cpu >= 0) {
+        cpu_set_t set;
+
+        CPU_ZERO(&set);
+        CPU_SET(w->cpu, &set);
+        if (sched_setaffinity(0, sizeof(set), &set)) {
+            error_report("cannot run on CPU %d: %s", w->cpu, strerror(errno));
+            exit(1);
+        }
+    }
+    if (!opts.requests) {
+        run_for(w, opts.seconds / 4);       /* warm-up */
+    }
+    pthread_barrier_wait(&start);
+    before = w->done;
+    w->ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    if (opts.requests) {
+        while (w->done < opts.requests && !w->ret) {
+            run_batch(w);
+        }
+    } else {
+        run_for(w, opts.seconds);
+    }
+    w->ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - w->ns;
+    w->counted = w->done - before;
+    rcu_unregister_thread();
+    return NULL;
+}
+
+static BlockBackend *open_graph(void)
+{
+    g_autofree char *name = g_strdup_printf("json:%s", opts.graph);
+    Error *err = NULL;
+    BlockBackend *blk = blk_new_open(name, NULL, NULL,
+                                     opts.write ? BDRV_O_RDWR : 0, &err);
+
+    if (!blk) {
+        error_report_err(err);
+        exit(1);
+    }
+    return blk;
+}
+
+static void worker_init(Worker *w, unsigned index, BlockBackend *blk)
+{
+    unsigned i;
+
+    w->blk = blk;
+    w->ctx = aio_context_new(&error_fatal);
+    w->cpu = opts.n_cpus ? opts.cpus[index % opts.n_cpus] : -1;
+    w->random = (index + 1) * 0x9e3779b97f4a7c15ull;
+    w->slots = g_new0(Slot, opts.batch);
+    for (i = 0; i < opts.batch; i++) {
+        Slot *s = &w->slots[i];
+
+        s->worker = w;
+        s->buf = qemu_memalign(4096, opts.block_size);
+        memset(s->buf, 0x5a, opts.block_size);
+        qemu_iovec_init_buf(&s->qiov, s->buf, opts.block_size);
+    }
+}
+
+static void worker_free(Worker *w)
+{
+    unsigned i;
+
+    for (i = 0; i < opts.batch; i++) {
+        qemu_vfree(w->slots[i].buf);
+    }
+    g_free(w->slots);
+    aio_context_unref(w->ctx);
+}
+
+static void help(void)
+{
+    printf(
+"Usage: blkloop [OPTION]...\n"
+"Sends requests to a BlockBackend from threads of its own, and prints JSON.\n"
+"  --graph JSON       the block graph, as for blockdev-add (default: raw over\n"
+"                     null-co)\n"
+"  --threads N        (default 1)\n"
+"  --own-nodes        a graph for each thread, not one for all\n"
+"  --write            write, not read\n"
+"  --batch N          requests in flight, submitted together (default 32)\n"
+"  --block-size N     bytes of a request (default 4k)\n"
+"  --seconds S        measured, after a quarter as warm-up (default 2)\n"
+"  --requests N       of each thread, in place of a time; no warm-up\n"
+"  --cpus N[,N...]    CPUs of the threads, in turn\n"
+"Keys: threads, batch, requests, seconds (of the slowest thread), iops (the sum\n"
+"of the threads'), ns_per_request (a thread's, mean).\n");
+}
+
+static uint64_t number(const char *option, const char *text, uint64_t least)
+{
+    uint64_t value;
+
+    if (qemu_strtosz(text, NULL, &value) || value < least ||
+        value > UINT32_MAX) {
+        error_report("--%s takes a number from %" PRIu64 ", not '%s'",
+                     option, least, text);
+        exit(1);
+    }
+    return value;
+}
+
+static void parse(int argc, char **argv)
+{
+    enum {
+        OPT_GRAPH, OPT_THREADS, OPT_OWN_NODES, OPT_WRITE, OPT_BATCH,
+        OPT_BLOCK_SIZE, OPT_SECONDS, OPT_REQUESTS, OPT_CPUS, OPT_HELP,
+    };
+    static const struct option options[] = {
+        { "graph", required_argument, NULL, OPT_GRAPH },
+        { "threads", required_argument, NULL, OPT_THREADS },
+        { "own-nodes", no_argument, NULL, OPT_OWN_NODES },
+        { "write", no_argument, NULL, OPT_WRITE },
+        { "batch", required_argument, NULL, OPT_BATCH },
+        { "block-size", required_argument, NULL, OPT_BLOCK_SIZE },
+        { "seconds", required_argument, NULL, OPT_SECONDS },
+        { "requests", required_argument, NULL, OPT_REQUESTS },
+        { "cpus", required_argument, NULL, OPT_CPUS },
+        { "help", no_argument, NULL, OPT_HELP },
+        { },
+    };
+    char **cpu, **list;
+    int c, at;
+
+    while ((c = getopt_long(argc, argv, "", options, &at)) != -1) {
+        const char *name = c == '?' ? NULL : options[at].name;
+
+        switch (c) {
+        case OPT_GRAPH:
+            opts.graph = optarg;
+            break;
+        case OPT_THREADS:
+            opts.threads = number(name, optarg, 1);
+            break;
+        case OPT_OWN_NODES:
+            opts.own_nodes = true;
+            break;
+        case OPT_WRITE:
+            opts.write = true;
+            break;
+        case OPT_BATCH:
+            opts.batch = number(name, optarg, 1);
+            break;
+        case OPT_BLOCK_SIZE:
+            opts.block_size = number(name, optarg, 512);
+            break;
+        case OPT_REQUESTS:
+            opts.requests = number(name, optarg, 1);
+            break;
+        case OPT_SECONDS:
+            if (qemu_strtod_finite(optarg, NULL, &opts.seconds) ||
+                opts.seconds <= 0) {
+                error_report("--seconds takes a positive number");
+                exit(1);
+            }
+            break;
+        case OPT_CPUS:
+            list = g_strsplit(optarg, ",", CPU_SETSIZE);
+            for (cpu = list; *cpu; cpu++) {
+                opts.cpus[opts.n_cpus++] = number(name, *cpu, 0);
+            }
+            g_strfreev(list);
+            break;
+        case OPT_HELP:
+            help();
+            exit(0);
+        default:
+            exit(1);
+        }
+    }
+    if (optind < argc) {
+        error_report("'%s' is no option; see --help", argv[optind]);
+        exit(1);
+    }
+}
+
+static void report(const Worker *workers)
+{
+    uint64_t requests = 0;
+    double iops = 0, ns_per_request = 0, slowest = 0;
+    unsigned i;
+
+    for (i = 0; i < opts.threads; i++) {
+        const Worker *w = &workers[i];
+
+        if (w->ret) {
+            error_report("a request failed: %s", strerror(-w->ret));
+            exit(1);
+        }
+        requests += w->counted;
+        iops += w->counted * 1e9 / w->ns;
+        ns_per_request += (double)w->ns / w->counted / opts.threads;
+        slowest = MAX(slowest, w->ns / 1e9);
+    }
+    printf("{\"threads\": %u, \"batch\": %u, \"requests\": %" PRIu64 ", "
+           "\"seconds\": %.3f, \"iops\": %.0f, \"ns_per_request\": %.2f}\n",
+           opts.threads, opts.batch, requests, slowest, iops, ns_per_request);
+}
+
+int main(int argc, char **argv)
+{
+    g_autofree BlockBackend **blks = NULL;
+    unsigned n_blks, i;
+    Worker *workers;
+
+    error_init(argv[0]);
+    parse(argc, argv);
+    module_call_init(MODULE_INIT_QOM);
+    bdrv_init();
+    qemu_init_main_loop(&error_fatal);
+
+    n_blks = opts.own_nodes ? opts.threads : 1;
+    blks = g_new(BlockBackend *, n_blks);
+    for (i = 0; i < n_blks; i++) {
+        blks[i] = open_graph();
+    }
+    blocks = blk_getlength(blks[0]) / opts.block_size;
+    if (!blocks) {
+        error_report("the image is smaller than a request");
+        exit(1);
+    }
+
+    workers = qemu_memalign(APART, opts.threads * sizeof(*workers));
+    memset(workers, 0, opts.threads * sizeof(*workers));
+    pthread_barrier_init(&start, NULL, opts.threads);
+    for (i = 0; i < opts.threads; i++) {
+        worker_init(&workers[i], i, blks[i % n_blks]);
+    }
+    for (i = 0; i < opts.threads; i++) {
+        g_autofree char *name = g_strdup_printf("blkloop %u", i);
+
+        qemu_thread_create(&workers[i].thread, name, worker_thread,
+                           &workers[i], QEMU_THREAD_JOINABLE);
+    }
+    for (i = 0; i < opts.threads; i++) {
+        qemu_thread_join(&workers[i].thread);
+    }
+    report(workers);
+
+    for (i = 0; i < n_blks; i++) {
+        blk_unref(blks[i]);
+    }
+    for (i = 0; i < opts.threads; i++) {
+        worker_free(&workers[i]);
+    }
+    qemu_vfree(workers);
+    bdrv_drain_all();
+    return 0;
+}
