@@ -7,7 +7,8 @@
 # "URI<TAB>file:line" a line.  A suite with a dash (bookworm-security,
 # bookworm-updates) lives elsewhere or is only a part, so it is left out.
 mirror_entries() {
-    apt-get indextargets --no-release-info \
+    apt-get -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
+        indextargets --no-release-info \
         --format '$(REPO_URI)	$(RELEASE)	$(COMPONENT)	$(SOURCESENTRY)' \
         'Created-By: Packages' 2>/dev/null |
     awk -F '\t' '$2 !~ /-/ && $3 == "main" && !seen[$1]++ { print $1 "\t" $4 }'
