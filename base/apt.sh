@@ -40,11 +40,13 @@ source_options() {
     esac
 }
 
-# apt_open DIR TYPE SUITE: sets the array apt_opts, with which apt-get and
+# apt_open DIR TYPE SUITE PACKAGE: sets the array apt_opts, with which apt-get and
 # apt-cache see SUITE (and nothing else) of the machine's mirror; DIR takes the
-# state.  Fails when no mirror of the machine serves that suite.
+# state.  Fails when no mirror of the machine has PACKAGE in that suite: an entry
+# may be another vendor's, who names suites as Debian does.
 apt_open() {
-    local dir=$1 type=$2 suite=$3 uri entry
+    local dir=$1 type=$2 suite=$3 package=$4 uri entry show=showsrc
+    [ "$type" = deb-src ] || show=show
     mkdir -p "$dir"/lists/partial "$dir"/cache/archives/partial "$dir"/parts
     apt_opts=(
         -o "Dir::State::Lists=$dir/lists"
@@ -62,7 +64,8 @@ apt_open() {
                 "$type" "$uri" "$suite"
             source_options "$entry"
         } > "$dir/parts/mirror.sources"
-        if apt-get "${apt_opts[@]}" -qq update >"$dir/log" 2>&1; then
+        if apt-get "${apt_opts[@]}" -qq update >"$dir/log" 2>&1 &&
+           [ -n "$(apt-cache "${apt_opts[@]}" "$show" "$package" 2>>"$dir/log")" ]; then
             return 0
         fi
     done < <(mirror_entries)

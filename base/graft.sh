@@ -20,6 +20,7 @@ graft_links() {
 # alone.
 graft() {
     local link target
+    mkdir -p "$1/.git/info"
     { printf '/roms/\n'; graft_links | sed 's|^|/|'; } > "$1/.git/info/exclude"
     for link in $(graft_links); do
         case $link in

@@ -4,8 +4,13 @@
 
 set -euo pipefail
 
+# What other programs say is read here; cd must not search or print.
+export LC_ALL=C.UTF-8
+unset CDPATH LANGUAGE GREP_OPTIONS
+
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set; set XDG_CACHE_HOME or HOME}/.cache}/qemu-mq
+case $cache in /*) ;; *) cache=$PWD/$cache ;; esac
 tree=${MQ_TREE:-$repo/build/base}
 # shellcheck source=pin
 . "$repo/base/pin"
@@ -32,7 +37,8 @@ need_room() {
 # line endings, diff drivers, hooks) must not change what is written there.
 tree_git() {
     env -u GIT_DIR -u GIT_WORK_TREE -u GIT_INDEX_FILE \
-        GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git -C "$tree" \
+        GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_TEMPLATE_DIR= git -C "$tree" \
+        -c core.hooksPath=/dev/null \
         -c user.name=qemu-mq -c user.email=qemu-mq@localhost \
         -c core.autocrlf=false -c gc.auto=0 "$@"
 }

@@ -10,7 +10,18 @@ patches=$repo/patches
 
 # series_names: the hooks' names (TOPIC/NAME) in order.
 series_names() {
-    [ ! -e "$patches/series" ] || cat "$patches/series"
+    cat "$patches/series"
+}
+
+# series_check: ends unless the series and every file that it names are there.
+series_check() {
+    local name
+    [ -s "$patches/series" ] || die "patches/series is missing or empty; restore it" \
+        "(git checkout patches)"
+    for name in $(series_names); do
+        [ -e "$patches/$name.patch" ] || die "patches/series names $name and" \
+            "patches/$name.patch is missing; restore it or drop the line"
+    done
 }
 
 # series_digest: one word for the content of the whole series.
@@ -22,18 +33,26 @@ series_digest() {
     done | sha256sum | cut -d ' ' -f 1
 }
 
-# series_apply: commit every hook onto the tree.  Context must match exactly
-# (git apply knows no fuzz); on another 10.0.z it may have moved.
+# series_apply: commit every hook onto the tree.  Context must match exactly (git
+# apply knows no fuzz).  One line of context may match elsewhere too, so on the
+# pinned version a hook must stand where it says, and on another 10.0.z it is said
+# when one has moved.
 series_apply() {
     local name file error
     for name in $(series_names); do
         file=$patches/$name.patch
-        [ -e "$file" ] || die "patches/series names $name and patches/$name.patch is missing"
-        if ! error=$(tree_git apply --index --whitespace=nowarn -p1 "$file" 2>&1); then
+        if ! error=$(tree_git apply -v --index --whitespace=nowarn -p1 "$file" 2>&1); then
             die "hook patches/$name.patch does not apply to QEMU $(cat "$tree/VERSION"):" \
                 "$(sed -n 's/^error: patch failed: //p;s/^error: \(.*does not exist.*\)/\1/p' \
                     <<<"$error" | sed -n 1p);" \
                 "correct it (docs/developing.md) or set QEMU_SOURCE to QEMU $version"
+        fi
+        if grep -q '(offset' <<<"$error"; then
+            [ "$(cat "$tree/VERSION")" != "$version" ] ||
+                die "hook patches/$name.patch does not stand at the lines that it names;" \
+                    "correct it in build/base and run 'make hooks'"
+            say "base: hook patches/$name.patch has moved with this version: see that it" \
+                "is in the right place (git -C build/base log -p)" >&2
         fi
         {
             sed '/^--- a\//,$d' "$file"
@@ -89,11 +108,14 @@ series_export() {
     done
 }
 
-# series_exported: true when the tree's commits are what was laid out or last
-# exported, with no edit beside them.
+# series_exported: true when nothing in the tree would be lost with it: its commits
+# are what was laid out or last exported, with no edit, stash or branch beside them.
 series_exported() {
     [ -z "$(tree_git status --porcelain 2>/dev/null)" ] &&
-    [ "$(tree_git rev-parse hooks 2>/dev/null)" = "$(cat "$tree/.git/mq-hooks" 2>/dev/null)" ]
+    [ "$(tree_git symbolic-ref --short -q HEAD)" = hooks ] &&
+    [ "$(tree_git rev-parse hooks 2>/dev/null)" = "$(cat "$tree/.git/mq-hooks" 2>/dev/null)" ] &&
+    [ -z "$(tree_git for-each-ref --format='%(refname)' |
+        grep -vxE 'refs/(heads/(pristine|hooks)|tags/base)')" ]
 }
 
 # series_mark: the tree is now what patches/ lays out.

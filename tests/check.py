@@ -162,7 +162,7 @@ class Run:
             listed = group.tests(self.build)
             if not listed:
                 raise CannotRun('there are no tests in this group')
-        except CannotRun as e:
+        except Exception as e:      # one group that cannot be listed must not hide the others
             self.report.start_group(group.name, group.what, 0)
             self.report.add(Point('(all of it)', FAIL, str(e)), logs)
             self.report.end_group()

@@ -7,7 +7,9 @@
 
 import contextlib
 import os
+import shutil
 import statistics
+import sys
 from pathlib import Path
 
 import load
@@ -63,16 +65,14 @@ class Case:
     def median(self, name):
         return statistics.median(self.values[name])
 
-    def speedup(self, against, fork=None, base=None):
-        """How many times as fast the fork is, by medians or by the given values."""
-        fork = self.median("fork") if fork is None else fork
-        base = self.median(against) if base is None else base
-        return base / fork if self.latency else fork / base
+    def speedups(self, against):
+        """How many times as fast the fork was, in each pair of runs."""
+        pairs = zip(self.values["fork"], self.values[against])
+        return [base / fork if self.latency else fork / base for fork, base in pairs]
 
     def mark(self):
-        ratios = [self.speedup("base", fork, base)
-                  for fork, base in zip(self.values["fork"], self.values["base"])]
-        return results.mark("devices", self.name(), ratios, "times the base", NO_SLOWER, ">=",
+        return results.mark("devices", self.name(), self.speedups("base"), "times the base",
+                            NO_SLOWER, ">=",
                             base=round(self.median("base"), 2), base_unit=self.unit(),
                             fork=round(self.median("fork"), 2))
 
@@ -92,6 +92,10 @@ def leaves(disk, tmpfs):
 def files(context):
     """Two images with data in them: on the build's file system, and on tmpfs."""
     paths = [context.work / "disk.raw", Path("/dev/shm") / f"mq-bench-{os.getpid()}.raw"]
+    for path in paths:
+        if shutil.disk_usage(path.parent).free < FILE_SIZE + (32 << 20):
+            sys.exit(f"bench: {path.parent} has no room for an image of {FILE_SIZE >> 20} MiB; "
+                     "free some, or give the container a larger one")
     try:
         for path in paths:
             with open(path, "wb") as image:
@@ -139,13 +143,13 @@ def write_table(context, cases):
     for case in cases:
         cells = [f"{case.transport}, {case.leaf}", case.client, str(case.depth), case.unit()]
         cells += [cell(case.values.get(name)) for name in ("base", "noinit", "fork")]
-        cells += [f"{case.speedup(name):.2f}" if name in case.values else ""
+        cells += [f"{statistics.median(case.speedups(name)):.2f}" if name in case.values else ""
                   for name in ("base", "noinit")]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
     lines.append(f"Medians of {context.runs} runs of {context.seconds:g} s, taken in turns, one "
                  "CPU for the server and one for its client; ± is the range of the runs over "
-                 "their median. Depth 1: median latency, the client idle for 20 us between "
+                 "their median, and a ratio is the median of the pairs' ratios. Depth 1: median latency, the client idle for 20 us between "
                  "requests. " + results.machine())
     (context.figures / "devices.md").write_text("\n".join(lines) + "\n")
 

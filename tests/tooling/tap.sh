@@ -3,6 +3,7 @@
 # what it printed is shown when it fails.  Sourced by bash.
 
 set -u
+unset CDPATH
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
