@@ -4,6 +4,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sched.h>
 #include "qemu/bitmap.h"
 #include "qemu/thread.h"
 #include "qapi/error.h"
@@ -12,6 +13,9 @@
 
 /* The kernel keeps 15 bytes of a thread's name (prctl(2), PR_SET_NAME). */
 #define THREAD_NAME_MAX 15
+
+/* What a list of uint16 can name. */
+#define MAX_CPUS (UINT16_MAX + 1ul)
 
 /*
  * "IO <id>".  Of a longer id the end is kept, where "disk-with-a-name-0" and
@@ -28,6 +32,42 @@ static void name_thread(IOThread *iothread)
 
 #if defined(CONFIG_PTHREAD_SETNAME_NP_W_TID)
     pthread_setname_np(iothread->thread.thread, name);
+#endif
+}
+
+/*
+ * The CPUs that the host's kernel lets the thread run on; an errno when it does
+ * not tell.  (qemu_thread_get_affinity() fails on hosts with more than 1024 CPUs.)
+ */
+static int get_affinity(IOThread *iothread, unsigned long **cpus,
+                        unsigned long *nbits)
+{
+#if defined(CONFIG_PTHREAD_AFFINITY_NP)
+    unsigned long room, cpu;
+
+    /* EINVAL: the kernel's own set is larger (sched_getaffinity(2)) */
+    for (room = CPU_SETSIZE; room <= MAX_CPUS; room *= 2) {
+        const size_t size = CPU_ALLOC_SIZE(room);
+        cpu_set_t *set = CPU_ALLOC(room);
+        int ret = pthread_getaffinity_np(iothread->thread.thread, size, set);
+
+        if (!ret) {
+            *nbits = room;
+            *cpus = bitmap_new(room);
+            for (cpu = 0; cpu < room; cpu++) {
+                if (CPU_ISSET_S(cpu, size, set)) {
+                    set_bit(cpu, *cpus);
+                }
+            }
+        }
+        CPU_FREE(set);
+        if (ret != EINVAL) {
+            return ret;
+        }
+    }
+    return EINVAL;
+#else
+    return ENOSYS;
 #endif
 }
 
@@ -63,9 +103,11 @@ static bool cpu_is_online(unsigned long cpu, const char *online)
     return false;
 }
 
-/* Why the host does not let a thread of this process run on @cpu. */
-static void error_set_refused(Error **errp, unsigned long cpu)
+/* Why the host does not let the thread run on @cpu. */
+static void error_set_refused(Error **errp, IOThread *iothread,
+                              unsigned long cpu)
 {
+    g_autofree char *id = iothread_get_id(iothread);
     g_autofree char *online = NULL;
 
     /* a list of ranges such as "0-3,8"; Linux: Documentation/ABI/stable */
@@ -74,13 +116,13 @@ static void error_set_refused(Error **errp, unsigned long cpu)
         g_strchomp(online);
     }
     if (online && !cpu_is_online(cpu, online)) {
-        error_setg(errp, "host CPU %lu in 'cpu-affinity' does not exist or is "
-                   "offline", cpu);
+        error_setg(errp, "host CPU %lu in 'cpu-affinity' of IOThread '%s' does "
+                   "not exist or is offline", cpu, id);
         error_append_hint(errp, "CPUs that are online: %s\n", online);
         return;
     }
-    error_setg(errp, "host CPU %lu in 'cpu-affinity' is not allowed for this "
-               "process", cpu);
+    error_setg(errp, "host CPU %lu in 'cpu-affinity' of IOThread '%s' is not "
+               "allowed for this process", cpu, id);
     error_append_hint(errp, "Name a CPU of the process's cpuset, or add this "
                       "one to it (cgroup cpuset.cpus, docker --cpuset-cpus).\n");
 }
@@ -94,16 +136,12 @@ static bool set_cpus(IOThread *iothread, unsigned long *cpus,
     unsigned long before_nbits = 0, now_nbits = 0, missing;
     int ret;
 
-    ret = qemu_thread_get_affinity(&iothread->thread, &before, &before_nbits);
+    ret = get_affinity(iothread, &before, &before_nbits);
     if (ret) {
-        error_setg_errno(errp, abs(ret), "cannot read the CPU affinity of an "
-                         "IOThread");
+        error_setg_errno(errp, ret, "cannot read the CPU affinity of an IOThread");
         return false;
     }
     ret = qemu_thread_set_affinity(&iothread->thread, cpus, nbits);
-    if (!ret) {
-        ret = qemu_thread_get_affinity(&iothread->thread, &now, &now_nbits);
-    }
     /* EINVAL: none of the CPUs is there for this process */
     if (ret && ret != EINVAL) {
         error_setg_errno(errp, abs(ret), "cannot set 'cpu-affinity' of an "
@@ -117,9 +155,12 @@ static bool set_cpus(IOThread *iothread, unsigned long *cpus,
     }
 
     /* The kernel leaves out, silently, what the process may not use. */
+    if (!ret) {
+        get_affinity(iothread, &now, &now_nbits);
+    }
     missing = first_missing(cpus, nbits, now, now_nbits);
     if (missing < nbits) {
-        error_set_refused(errp, missing);
+        error_set_refused(errp, iothread, missing);
         qemu_thread_set_affinity(&iothread->thread, before, before_nbits);
         return false;
     }
@@ -183,7 +224,7 @@ static uint16List *get_cpus(IOThread *iothread)
     if (!placement->started) {
         return cpu_list(placement->cpus, placement->nbits);
     }
-    if (qemu_thread_get_affinity(&iothread->thread, &now, &nbits)) {
+    if (get_affinity(iothread, &now, &nbits)) {
         return NULL;
     }
     return cpu_list(now, nbits);
