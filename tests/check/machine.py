@@ -4,6 +4,7 @@
 import ctypes
 import os
 import shutil
+import socket
 
 IO_URING_SETUP = 425        # the same number on every architecture
 
@@ -47,4 +48,14 @@ def kvm_broken() -> str:
     return ''
 
 
-NEEDS = {'io_uring': io_uring_missing, 'fuse': fuse_missing, 'kvm': kvm_broken}
+def localhost_missing() -> str:
+    """A root made by debootstrap has no /etc/hosts."""
+    try:
+        socket.gethostbyname('localhost')
+    except OSError:
+        return 'localhost does not resolve'
+    return ''
+
+
+NEEDS = {'io_uring': io_uring_missing, 'fuse': fuse_missing, 'kvm': kvm_broken,
+         'localhost': localhost_missing}
