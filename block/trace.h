@@ -1,0 +1,1 @@
+#include "trace/trace-mq_block.h"
