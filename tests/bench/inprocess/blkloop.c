@@ -3,7 +3,8 @@
  * blkloop: how fast the block layer is by itself. Threads, each with an
  * AioContext of its own as an IOThread has, send requests to a BlockBackend
  * through its public interface, a batch at a time: submit the batch in one
- * deferred section, poll until all of it has completed, again.
+ * deferred section, poll until all of it has completed, again. With --way fast
+ * the interface is that of the fork's fast path, in place of blk_aio_*().
  *
  * All threads use one BlockBackend, as the virtqueues of a disk do, or with
  * --own-nodes one each, which share nothing: what is lost between the two is
@@ -29,6 +30,11 @@
 #include "qemu/timer.h"
 #include "system/block-backend.h"
 
+#if __has_include("block/fast-path.h")
+#include "block/fast-path.h"
+#define HAVE_FAST_PATH
+#endif
+
 /* A prefetcher takes lines in pairs: what threads write is so far apart. */
 #define APART 128
 
@@ -36,6 +42,9 @@ typedef struct Slot {
     struct Worker *worker;
     QEMUIOVector qiov;
     void *buf;
+#ifdef HAVE_FAST_PATH
+    BlkFastRequest fast;
+#endif
 } Slot;
 
 /* A thread. Set up by the main thread, which reads the results after join. */
@@ -62,6 +71,7 @@ static struct {
     unsigned threads;
     bool own_nodes;
     bool write;
+    bool fast;
     unsigned batch;
     unsigned block_size;
     double seconds;
@@ -100,6 +110,34 @@ static uint64_t next_block(Worker *w)
     return w->random % blocks;
 }
 
+#ifdef HAVE_FAST_PATH
+static void fast_done(BlkFastRequest *fast, int ret)
+{
+    request_done(container_of(fast, Slot, fast), ret);
+}
+
+static void submit_fast(Worker *w, Slot *s, int64_t offset)
+{
+    int ret;
+
+    s->fast.op = opts.write ? BLK_FAST_WRITE : BLK_FAST_READ;
+    s->fast.flags = 0;
+    s->fast.offset = offset;
+    s->fast.bytes = opts.block_size;
+    s->fast.qiov = &s->qiov;
+    s->fast.cb = fast_done;
+    ret = blk_fast_submit(w->blk, &s->fast);
+    if (ret != -EINPROGRESS) {
+        request_done(s, ret);
+    }
+}
+#else
+static void submit_fast(Worker *w, Slot *s, int64_t offset)
+{
+    g_assert_not_reached();
+}
+#endif
+
 static void run_batch(Worker *w)
 {
     unsigned i;
@@ -110,7 +148,9 @@ static void run_batch(Worker *w)
         int64_t offset = next_block(w) * opts.block_size;
 
         w->in_flight++;
-        if (opts.write) {
+        if (opts.fast) {
+            submit_fast(w, s, offset);
+        } else if (opts.write) {
             blk_aio_pwritev(w->blk, offset, &s->qiov, 0, request_done, s);
         } else {
             blk_aio_preadv(w->blk, offset, &s->qiov, 0, request_done, s);
@@ -221,6 +261,7 @@ static void help(void)
 "  --threads N        (default 1)\n"
 "  --own-nodes        a graph for each thread, not one for all\n"
 "  --write            write, not read\n"
+"  --way WAY          ordinary (default) or fast; the base has no fast path\n"
 "  --batch N          requests in flight, submitted together (default 32)\n"
 "  --block-size N     bytes of a request (default 4k)\n"
 "  --seconds S        measured, after a quarter as warm-up (default 2)\n"
@@ -247,13 +288,14 @@ static void parse(int argc, char **argv)
 {
     enum {
         OPT_GRAPH, OPT_THREADS, OPT_OWN_NODES, OPT_WRITE, OPT_BATCH,
-        OPT_BLOCK_SIZE, OPT_SECONDS, OPT_REQUESTS, OPT_CPUS, OPT_HELP,
+        OPT_WAY, OPT_BLOCK_SIZE, OPT_SECONDS, OPT_REQUESTS, OPT_CPUS, OPT_HELP,
     };
     static const struct option options[] = {
         { "graph", required_argument, NULL, OPT_GRAPH },
         { "threads", required_argument, NULL, OPT_THREADS },
         { "own-nodes", no_argument, NULL, OPT_OWN_NODES },
         { "write", no_argument, NULL, OPT_WRITE },
+        { "way", required_argument, NULL, OPT_WAY },
         { "batch", required_argument, NULL, OPT_BATCH },
         { "block-size", required_argument, NULL, OPT_BLOCK_SIZE },
         { "seconds", required_argument, NULL, OPT_SECONDS },
@@ -280,6 +322,19 @@ static void parse(int argc, char **argv)
             break;
         case OPT_WRITE:
             opts.write = true;
+            break;
+        case OPT_WAY:
+            opts.fast = g_str_equal(optarg, "fast");
+            if (!opts.fast && !g_str_equal(optarg, "ordinary")) {
+                error_report("--way is ordinary or fast, not '%s'", optarg);
+                exit(1);
+            }
+#ifndef HAVE_FAST_PATH
+            if (opts.fast) {
+                error_report("--way fast: this is the unpatched base");
+                exit(1);
+            }
+#endif
             break;
         case OPT_BATCH:
             opts.batch = number(name, optarg, 1);
@@ -361,6 +416,10 @@ int main(int argc, char **argv)
     if (!blocks) {
         error_report("the image is smaller than a request");
         exit(1);
+    }
+
+    /* What opening has left to bottom halves, the fast path's resolution too. */
+    while (aio_poll(qemu_get_aio_context(), false)) {
     }
 
     workers = qemu_memalign(APART, opts.threads * sizeof(*workers));
