@@ -70,7 +70,7 @@ static bool has_fast_in_flight(BlockBackend *blk)
 static bool changed(BlockBackend *blk)
 {
     blk_fast_changed(blk);
-    return blk_fast(blk)->was_open;
+    return true;
 }
 
 void bdrv_fast_serialising_begin(BlockDriverState *bs)

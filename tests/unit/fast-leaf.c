@@ -139,8 +139,10 @@ static int leaf_open(BlockDriverState *bs, QDict *options, int flags,
                      Error **errp)
 {
     g_assert_null(fast_leaf.data);
-    fast_leaf = (FastLeaf) { .data = g_malloc0(2 * FAST_LEAF_SIZE) };
-    bs->total_sectors = FAST_LEAF_SIZE / BDRV_SECTOR_SIZE;
+    fast_leaf = (FastLeaf) {
+        .data = g_malloc0(2 * FAST_LEAF_SIZE),
+        .length = FAST_LEAF_SIZE,
+    };
     bs->supported_write_flags = BDRV_REQ_FUA;
     return 0;
 }
@@ -154,7 +156,7 @@ static void leaf_close(BlockDriverState *bs)
 
 static int64_t coroutine_fn leaf_co_getlength(BlockDriverState *bs)
 {
-    return bs->total_sectors * BDRV_SECTOR_SIZE;
+    return qatomic_read_i64(&fast_leaf.length);
 }
 
 /* Up to twice the size that it is opened with. */
@@ -166,7 +168,7 @@ static int coroutine_fn leaf_co_truncate(BlockDriverState *bs, int64_t offset,
         error_setg(errp, "too large");
         return -EFBIG;
     }
-    bs->total_sectors = offset / BDRV_SECTOR_SIZE;
+    qatomic_set_i64(&fast_leaf.length, offset);
     return 0;
 }
 

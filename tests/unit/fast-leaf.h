@@ -23,6 +23,7 @@ typedef enum FastLeafMode {
 
 typedef struct FastLeaf {
     uint8_t *data;
+    int64_t length;             /* atomic */
     FastLeafMode mode;          /* atomic */
     int result;                 /* of fast requests, if not 0 */
     bool quiet;                 /* atomic; a fast request is a failure now */

@@ -32,8 +32,8 @@ typedef struct {
     AioContext *ctx;
     unsigned home;
     TestSlot *slot;
-    QemuEvent stay;
-    QemuEvent ready;
+    QemuSemaphore stay;
+    QemuSemaphore ready;
 } SlotThread;
 
 static void *slot_thread(void *opaque)
@@ -51,8 +51,8 @@ static void *slot_thread(void *opaque)
         queue_add(&s->slot, &s->counter, 1);
         t->slot = s;
     }
-    qemu_event_set(&t->ready);
-    qemu_event_wait(&t->stay);
+    qemu_sem_post(&t->ready);
+    qemu_sem_wait(&t->stay);
     return NULL;
 }
 
@@ -60,17 +60,17 @@ static void start_slot_thread(SlotThread *t, QueueSlots *slots, AioContext *ctx)
 {
     t->slots = slots;
     t->ctx = ctx;
-    qemu_event_init(&t->stay, false);
-    qemu_event_init(&t->ready, false);
+    qemu_sem_init(&t->stay, 0);
+    qemu_sem_init(&t->ready, 0);
     qemu_thread_create(&t->thread, "slot", slot_thread, t, QEMU_THREAD_JOINABLE);
 }
 
 static void end_slot_thread(SlotThread *t)
 {
-    qemu_event_set(&t->stay);
+    qemu_sem_post(&t->stay);
     qemu_thread_join(&t->thread);
-    qemu_event_destroy(&t->stay);
-    qemu_event_destroy(&t->ready);
+    qemu_sem_destroy(&t->stay);
+    qemu_sem_destroy(&t->ready);
 }
 
 static unsigned long slots_sum(QueueSlots *slots)
@@ -99,7 +99,7 @@ static void test_slots_apart(void)
         start_slot_thread(&t[i], &slots, ctx[i]);
     }
     for (i = 0; i < MAX_THREADS; i++) {
-        qemu_event_wait(&t[i].ready);
+        qemu_sem_wait(&t[i].ready);
         g_assert_cmpuint(t[i].home, !=, AIO_HOME_SHARED);
         g_assert(aio_home_context(t[i].home) == ctx[i]);
         g_assert_cmpuint(t[i].slot->slot.home, ==, t[i].home);
@@ -129,7 +129,7 @@ static void test_home_given_again(void)
     queue_slots_init(&slots, sizeof(TestSlot), NULL);
     for (i = 0; i < 20; i++) {
         start_slot_thread(&t, &slots, ctx);
-        qemu_event_wait(&t.ready);
+        qemu_sem_wait(&t.ready);
         if (i) {
             g_assert_cmpuint(t.home, ==, home);
         }
@@ -154,7 +154,7 @@ static void test_homeless_share(void)
         start_slot_thread(&t[i], &slots, NULL);
     }
     for (i = 0; i < ARRAY_SIZE(t); i++) {
-        qemu_event_wait(&t[i].ready);
+        qemu_sem_wait(&t[i].ready);
         g_assert_cmpuint(t[i].home, ==, AIO_HOME_SHARED);
         g_assert_true(t[i].slot->slot.shared);
     }
@@ -189,12 +189,13 @@ typedef struct {
 static void *count_thread(void *opaque)
 {
     Count *c = opaque;
+    AioContext *ctx;
     unsigned me;
 
-    /* the worker's number is its own by taking one that has a context */
-    for (me = 0; !qatomic_xchg(&c->worker[me].ctx, NULL); me++) {
+    /* the worker's number is that of the context that it takes */
+    for (me = 0; !(ctx = qatomic_xchg(&c->worker[me].ctx, NULL)); me++) {
     }
-    qemu_set_current_aio_context(aio_context_new(&error_abort));
+    qemu_set_current_aio_context(ctx);
 
     while (!qatomic_read(&c->stop)) {
         unsigned next = (me + 1) % c->threads;
@@ -205,13 +206,13 @@ static void *count_thread(void *opaque)
             bdrv_queue_end(&c->queues);
         }
         bdrv_queue_begin(&c->queues);
-        if (qatomic_read(&c->quiesced)) {
+        if (qatomic_load_acquire(&c->quiesced)) {
             bdrv_queue_end(&c->queues);
             g_usleep(5);
             continue;
         }
         c->worker[me].seen += c->held;
-        c->worker[me].done++;
+        qatomic_set(&c->worker[me].done, c->worker[me].done + 1);
         if (c->worker[me].done % 3 == 0 &&
             !qatomic_cmpxchg(&c->worker[next].handed, 0, 1)) {
             continue;
@@ -225,7 +226,7 @@ static void test_drain_waits(const void *opaque)
 {
     const unsigned threads = GPOINTER_TO_UINT(opaque);
     Count *c = qemu_memalign(QUEUE_SLOT_ALIGN, sizeof(*c));
-    AioContext *placeholder = (AioContext *)c;      /* not NULL is all it says */
+    AioContext *ctx[MAX_THREADS];
     int64_t end = g_get_monotonic_time() + stress_seconds() / 3 * G_USEC_PER_SEC;
     unsigned long drains = 0, done = 0;
     unsigned i;
@@ -234,7 +235,7 @@ static void test_drain_waits(const void *opaque)
     bdrv_queues_init(&c->queues);
     c->threads = threads;
     for (i = 0; i < threads; i++) {
-        c->worker[i].ctx = placeholder;
+        c->worker[i].ctx = ctx[i] = aio_context_new(&error_abort);
     }
     for (i = 0; i < threads; i++) {
         qemu_thread_create(&c->worker[i].thread, "count", count_thread, c,
@@ -269,6 +270,7 @@ static void test_drain_waits(const void *opaque)
     for (i = 0; i < threads; i++) {
         qemu_thread_join(&c->worker[i].thread);
         done += c->worker[i].done;
+        aio_context_unref(ctx[i]);
     }
     for (i = 0; i < threads; i++) {
         if (c->worker[i].handed) {
@@ -289,6 +291,7 @@ static void test_drain_waits(const void *opaque)
  */
 typedef struct {
     QueueSlots queues;
+    AioContext *ctx;
     int quiesced;                                   /* atomic */
     QEMU_ALIGNED(QUEUE_SLOT_ALIGN) unsigned go;     /* atomic: the round */
     QEMU_ALIGNED(QUEUE_SLOT_ALIGN) unsigned done;   /* atomic: the round */
@@ -298,10 +301,9 @@ typedef struct {
 static void *dekker_thread(void *opaque)
 {
     Dekker *d = opaque;
-    AioContext *ctx = aio_context_new(&error_abort);
     unsigned round = 0, go;
 
-    qemu_set_current_aio_context(ctx);
+    qemu_set_current_aio_context(d->ctx);
     for (;;) {
         while ((go = qatomic_load_acquire(&d->go)) == round) {
         }
@@ -319,7 +321,6 @@ static void *dekker_thread(void *opaque)
         qatomic_store_release(&d->done, go + 1);
         round = go + 1;
     }
-    aio_context_unref(ctx);
     return NULL;
 }
 
@@ -333,6 +334,7 @@ static void test_begin_or_drain_sees(void)
 
     memset(d, 0, sizeof(*d));
     bdrv_queues_init(&d->queues);
+    d->ctx = aio_context_new(&error_abort);
     qemu_thread_create(&thread, "begin", dekker_thread, d, QEMU_THREAD_JOINABLE);
     while (g_get_monotonic_time() < end) {
         unsigned long in_flight;
@@ -362,6 +364,7 @@ static void test_begin_or_drain_sees(void)
     g_test_message("%u rounds: the request saw the drain in %lu, the drain the "
                    "request in %lu", round / 2, begin_saw, drain_saw);
     bdrv_queues_destroy(&d->queues);
+    aio_context_unref(d->ctx);
     qemu_vfree(d);
 }
 
