@@ -413,6 +413,101 @@ static void test_stress(void)
     blk_unref(blk);
 }
 
+/*
+ * The one moment, over and over: the path is closed while a thread submits as
+ * fast as it can.  Once none is in flight none may reach the leaf.
+ */
+static __thread unsigned dawdle;
+
+unsigned __wrap_aio_home(void);
+unsigned __real_aio_home(void);
+
+/* Where a request has looked whether the path is open, and not yet been counted. */
+unsigned __wrap_aio_home(void)
+{
+    unsigned spin;
+
+    if (dawdle) {
+        dawdle = (dawdle + 1) % 4096 + 1;
+        for (spin = dawdle; spin; spin--) {
+            barrier();
+        }
+    }
+    return __real_aio_home();
+}
+
+static int closer_stop;         /* atomic */
+static int closer_stopped;      /* atomic */
+
+static int ordinary_ones;       /* in the IOThread alone */
+
+static void ordinary_one(BlkFastRequest *req, int ret)
+{
+    ordinary_ones--;
+}
+
+static void submit_all_the_time(void *opaque)
+{
+    static uint8_t buf[BLOCK] QEMU_ALIGNED(BLOCK);
+    static BlkFastRequest req;
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, BLOCK);
+
+    dawdle = 1;
+    while (!qatomic_read(&closer_stop)) {
+        while (qatomic_read(&blk_fast(blk)->reasons)) {
+            /* the ordinary way is not what is looked at here */
+        }
+        req = (BlkFastRequest) {
+            .op = BLK_FAST_READ, .bytes = BLOCK, .qiov = &qiov,
+            .cb = ordinary_one,
+        };
+        if (blk_fast_submit(blk, &req) == -EINPROGRESS) {
+            /* closed in between */
+            ordinary_ones++;
+            while (ordinary_ones) {
+                aio_poll(qemu_get_current_aio_context(), true);
+            }
+        }
+    }
+    dawdle = 0;
+    qatomic_store_release(&closer_stopped, 1);
+}
+
+static void test_closed_is_closed(void)
+{
+    IOThread *iothread = iothread_new();
+    int64_t end = g_get_monotonic_time() + G_USEC_PER_SEC;
+    unsigned long closed = 0;
+    unsigned spin;
+
+    blk = fast_leaf_open(RAW);
+    aio_bh_schedule_oneshot(iothread_get_aio_context(iothread),
+                            submit_all_the_time, NULL);
+    while (g_get_monotonic_time() < end) {
+        blk_fast_changed(blk);
+        asymmetric_barrier_heavy();
+        while (blk_fast_in_flight(blk)) {
+        }
+        qatomic_set(&fast_leaf.quiet, true);
+        for (spin = 0; spin < 1000; spin++) {
+            barrier();
+        }
+        qatomic_set(&fast_leaf.quiet, false);
+        fast_leaf_settle();
+        for (spin = closed++ % 1000; spin; spin--) {
+            barrier();
+        }
+    }
+    qatomic_set(&closer_stop, 1);
+    while (!qatomic_load_acquire(&closer_stopped)) {
+        aio_poll(qemu_get_aio_context(), false);
+    }
+    iothread_join(iothread);
+    g_test_message("closed %lu times, %u requests", closed, fast_leaf.fast);
+    g_assert_cmpuint(fast_leaf.fast, >, 0);
+    blk_unref(blk);
+}
+
 int main(int argc, char **argv)
 {
     module_call_init(MODULE_INIT_QOM);
@@ -420,6 +515,7 @@ int main(int argc, char **argv)
     qemu_init_main_loop(&error_abort);
     fast_leaf_register();
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/fast-path/closed-is-closed", test_closed_is_closed);
     g_test_add_func("/fast-path/stress", test_stress);
     return g_test_run();
 }

@@ -439,6 +439,29 @@ static void test_resize_in_flight(void)
     blk_unref(blk);
 }
 
+/* So does one that changes without a drain: who is on its way goes on as it was. */
+static void test_change_in_flight(void)
+{
+    BlockBackend *blk = fast_leaf_open(RAW);
+    Request *r = qemu_memalign(FAST_LEAF_ALIGN, sizeof(*r));
+    BdrvFastPath *path = &blk_fast(blk)->path;
+
+    memset(r, 0, sizeof(*r));
+    fast_leaf.mode = FAST_LEAF_HOLD;
+    submit(blk, r, BLK_FAST_WRITE, 65536, 4096, 0);
+    blk_set_enable_write_cache(blk, false);
+    fast_leaf_settle();
+    g_assert_cmphex(reasons(blk), ==, REASON(CHANGING));
+    g_assert_cmphex(path->write_flags, ==, 0);
+    fast_leaf_release(0);
+    g_assert_true(r->done);
+    fast_leaf_settle();
+    g_assert_cmphex(reasons(blk), ==, 0);
+    g_assert_cmphex(path->write_flags, ==, BDRV_REQ_FUA);
+    qemu_vfree(r);
+    blk_unref(blk);
+}
+
 /* No writes without permission, or to a read-only node: the path is for reads. */
 static void test_read_only(void)
 {
@@ -501,6 +524,7 @@ int main(int argc, char **argv)
     g_test_add_func("/fast-path/bitmap-added-in-flight",
                     test_bitmap_added_in_flight);
     g_test_add_func("/fast-path/resize-in-flight", test_resize_in_flight);
+    g_test_add_func("/fast-path/change-in-flight", test_change_in_flight);
     g_test_add_func("/fast-path/read-only", test_read_only);
     g_test_add_func("/fast-path/counts", test_counts);
     return g_test_run();
