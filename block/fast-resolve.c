@@ -9,6 +9,7 @@
 #include "block/dirty-bitmap.h"
 #include "block/fast-path.h"
 #include "block/write-threshold.h"
+#include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "system/block-backend.h"
@@ -192,10 +193,30 @@ static void resolve_bh(void *opaque)
     }
 }
 
+/* What QEMU_FAST_PATH in the environment says, for tests and comparisons. */
+static bool off_by_environment(void)
+{
+    static gsize known;             /* 0: not asked yet; 1: on; 2: off */
+
+    if (g_once_init_enter(&known)) {
+        const char *value = getenv("QEMU_FAST_PATH");
+        bool off = value && strcmp(value, "off") == 0;
+
+        if (value && !off && strcmp(value, "on") != 0) {
+            error_report("QEMU_FAST_PATH=%s in the environment: it is to be "
+                         "'on' or 'off'", value);
+            exit(1);
+        }
+        g_once_init_leave(&known, off ? 2 : 1);
+    }
+    return known == 2;
+}
+
 void blk_fast_init(BlockBackend *blk)
 {
     BlkFast *fast = blk_fast(blk);
 
+    fast->switched_off = off_by_environment();
     queue_slots_init(&fast->queues, sizeof(BlkQueue), NULL);
     fast->reasons = REASON(NO_MEDIUM);
     fast->resolve_bh = aio_bh_new(qemu_get_aio_context(), resolve_bh, blk);
@@ -229,6 +250,6 @@ void blk_fast_changed(BlockBackend *blk)
 void blk_set_fast_path(BlockBackend *blk, bool on)
 {
     GLOBAL_STATE_CODE();
-    blk_fast(blk)->switched_off = !on;
+    blk_fast(blk)->switched_off = !on || off_by_environment();
     blk_fast_close(blk, on ? BLK_FAST_CHANGING : BLK_FAST_SWITCHED_OFF);
 }

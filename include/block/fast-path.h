@@ -184,6 +184,15 @@ typedef struct BlkFast {
  */
 int blk_fast_submit(BlockBackend *blk, BlkFastRequest *req);
 
+/*
+ * Whether @blk's path is open, for a caller that has an ordinary way of its own.
+ * It may be closed the moment after.  Any thread.  Cost: a load.
+ */
+static inline bool blk_fast_is_open(BlockBackend *blk)
+{
+    return qatomic_read(&((BlkFast *)blk)->reasons) == 0;
+}
+
 /* The leaf is done with a request for which it returned -EINPROGRESS. */
 void blk_fast_complete(BlkFastRequest *req, int ret);
 
@@ -233,7 +242,9 @@ void bdrv_fast_changed(BlockDriverState *bs);
 
 /*
  * The user's option fast-path of a device or an export: off keeps every request
- * of @blk on the ordinary way.  Main loop.
+ * of @blk on the ordinary way.  Main loop.  With QEMU_FAST_PATH=off in its
+ * environment, a program keeps those of all BlockBackends there, whatever the
+ * options say; =on is as nothing, and any other value ends it with an error.
  */
 void blk_set_fast_path(BlockBackend *blk, bool on);
 
