@@ -63,6 +63,9 @@ def print_queues(run):
           + " + ".join(f"{count} {kind}" for kind, count in total.items())
           + ":\nthe used indexes of the queues, QEMU's block statistics, the guest's kernel "
           "and fio agree.")
+    if run.ways:
+        print(f"Fast path {'on' if run.fast_path else 'off'}: {run.ways['fast']} requests took "
+              f"it, {run.ways['ordinary']} the ordinary way (query-block-queues).")
 
 
 def print_table(rows):

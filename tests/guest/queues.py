@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 
 from errors import Mismatch
+from qmp import QmpError
+
 
 class Queue:
     """A virtqueue and the IOThread that serves it, as QEMU says."""
@@ -46,6 +48,8 @@ class Counters:
                               for entry in mapping for number in entry["vqs"]),
                              key=lambda queue: queue.number)
         self._last = None
+        self.ways = None        # of all passes: fast and ordinary requests; None with the base
+        self.fast_path = False
 
     def start(self, guest_flushes):
         """Take the counters; the guest is waiting, and has flushed so often since it started."""
@@ -73,6 +77,25 @@ class Counters:
                                "its processors")
         return qemu
 
+    def look_at_ways(self):
+        """See which way the requests went; raises Mismatch if that is not all of them."""
+        try:
+            devices = self._qmp.command("query-block-queues")
+        except QmpError:
+            return              # the base
+        one, = (one for one in devices if one.get("qdev") == self._path)
+        self.fast_path = one["fast-path"]
+        self.ways = {way: sum(queue[kind][f"{way}-requests"] for queue in one["queues"]
+                              for kind in ("read", "write", "flush")
+                              if queue.get("iothread") != "main-loop")   # QEMU's own
+                     for way in ("fast", "ordinary")}
+        stats = self._statistics()
+        # what the device merged was submitted as one
+        expect("requests as counted by query-block-queues and by QEMU's block statistics",
+               sum(self.ways.values()),
+               sum(stats[f"{kind}_operations"] - stats.get(f"{kind}_merged", 0)
+                   for kind in ("rd", "wr", "flush")))
+
     def _take(self, guest_flushes):
         # The guest sees a request finished before QEMU has counted it. Stopping drains the
         # device, so that an IOThread that was held up just there has gone on.
@@ -92,15 +115,17 @@ class Counters:
         return used
 
     def _block_statistics(self):
+        stats = self._statistics()
+        for kind in ("rd", "wr", "flush", "unmap"):
+            expect(f"failed or invalid {kind} operations",
+                   stats[f"failed_{kind}_operations"] + stats[f"invalid_{kind}_operations"], 0)
+        return {"reads": stats["rd_operations"], "writes": stats["wr_operations"],
+                "flushes": stats["flush_operations"]}
+
+    def _statistics(self):
         for block in self._qmp.command("query-blockstats"):
             if block.get("qdev", "").startswith(f"/machine/peripheral/{self._device}/"):
-                stats = block["stats"]
-                for kind in ("rd", "wr", "flush", "unmap"):
-                    expect(f"failed or invalid {kind} operations",
-                           stats[f"failed_{kind}_operations"] +
-                           stats[f"invalid_{kind}_operations"], 0)
-                return {"reads": stats["rd_operations"], "writes": stats["wr_operations"],
-                        "flushes": stats["flush_operations"]}
+                return block["stats"]
         raise Mismatch(f"QEMU has no block statistics for {self._device}")
 
 

@@ -47,6 +47,8 @@ class Run:
         self.queues = []
         self.requests = {}
         self.figures = {}
+        self.ways = None            # see Counters
+        self.fast_path = False
 
 
 def make_initramfs(host):
@@ -138,6 +140,8 @@ class Passes:
             by_queue[queue] += job["read"]["total_ios"] + job["write"]["total_ios"]
         self._run.requests[name] = self._counters.end_pass(name, flushes, done, by_queue)
         self._run.figures[name] = jobs
+        self._counters.look_at_ways()
+        self._run.ways, self._run.fast_path = self._counters.ways, self._counters.fast_path
         for i, queue in enumerate(self._run.queues):
             queue.look(self._guest.pid)
             if self._affinity:
@@ -162,6 +166,8 @@ def check(result):
                                  f"the {name} pass")
     if "write" in result.requests and not result.requests["write"]["flushes"]:
         raise GuestError("the write pass made no flush")
+    if result.fast_path and not result.ways["fast"]:
+        raise GuestError("the fast path is open, and no request took it")
 
 
 def fio_jobs(text):
