@@ -25,11 +25,11 @@
                      IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | \
                      IORING_SETUP_SINGLE_ISSUER)
 
-/* What to ask the kernel for, the best first: Linux 6.1, 6.0, 5.19, any. */
+/* What to ask the kernel for, the best first: Linux 6.0, 5.19, 5.18, any. */
 static const unsigned owned_setup[] = {
-    SETUP_OWNED | IORING_SETUP_DEFER_TASKRUN,
     SETUP_OWNED,
     SETUP_OWNED & ~IORING_SETUP_SINGLE_ISSUER,
+    SETUP_BASIC | IORING_SETUP_SUBMIT_ALL,
     SETUP_BASIC,
 };
 static const unsigned shared_setup[] = {

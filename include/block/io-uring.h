@@ -16,17 +16,20 @@
  * of its way, from which luring_submit() takes it.
  *
  * Threads.  A ring is used by its AioContext's home thread only.  An IOThread's
- * ring says so to the kernel (SINGLE_ISSUER), which then runs completion work
- * only when that thread enters it (DEFER_TASKRUN), with no interrupt of the
- * thread and no lock.  The main loop's ring cannot: any thread that holds the BQL
- * acts as its home.  Nor has it COOP_TASKRUN: completion work belongs to the
- * thread that submitted, which may be a vCPU, and would wait until the guest
- * leaves it.
+ * ring says so to the kernel (SINGLE_ISSUER), and that completion work needs no
+ * interrupt of the thread: it is done when the thread enters the kernel
+ * (COOP_TASKRUN), which a flag in memory asks for (TASKRUN_FLAG).  luring_ready()
+ * looks at that flag too, and io_uring_peek_cqe() enters the kernel for it; a
+ * thread that sleeps on the ring's descriptor is woken to do the work.
  *
- * With DEFER_TASKRUN a completion may be pending work and no entry in the
- * completion queue yet.  The ring's descriptor is readable then, and
- * IORING_SQ_TASKRUN is set: luring_ready() looks at both, and io_uring_peek_cqe()
- * enters the kernel when the flag asks for it.
+ * The main loop's ring has none of it: any thread that holds the BQL acts as its
+ * home, and completion work belongs to the thread that submitted.  That may be a
+ * vCPU, which would do it when its guest next leaves.
+ *
+ * Not DEFER_TASKRUN: work that is so deferred does not wake who polls the ring's
+ * descriptor (seen on Linux 6.18; poll() slept until its timeout), and an eventfd
+ * for it costs a system call a wake-up more than the work that it saves.  It is
+ * for a thread that sleeps in the ring itself.
  *
  * Registered files.  A file has a number, the same in all rings (LuringFile), and
  * each ring registers it there when it first uses it.  The number has a
