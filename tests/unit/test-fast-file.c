@@ -24,6 +24,7 @@
 #define FILE_SIZE (8 * MiB)
 #define BLOCK 4096
 #define MAX_REQUESTS 1024
+#define MAX_IOV 8
 
 /* Faults and counts */
 
@@ -38,6 +39,7 @@ static struct {
     Fault kind;
     int result;
     int left;                   /* how often, still */
+    int after;                  /* as many calls, still, that go well */
     int calls;                  /* of io_uring_submit() that had something to do */
     int entries;
     int dsync;                  /* entries with RWF_DSYNC */
@@ -58,7 +60,7 @@ static void inject(struct io_uring_sqe *sqe)
         return;
     }
     if (fault.kind == FAULT_SHORT) {
-        if (sqe->len == 1) {    /* the rest of one, which is a single element */
+        if (sqe->len == 1) {    /* the rest of a request, one element */
             return;
         }
         sqe->len /= 2;          /* elements, or bytes if it has but one */
@@ -78,7 +80,9 @@ int __wrap_io_uring_submit(struct io_uring *uring)
 {
     unsigned i, n = io_uring_sq_ready(uring);
 
-    if (fault.kind == FAULT_REFUSE && n && fault.left > 0) {
+    if (n && fault.after > 0) {
+        fault.after--;
+    } else if (fault.kind == FAULT_REFUSE && n && fault.left > 0) {
         fault.left--;
         return fault.result;
     }
@@ -278,7 +282,7 @@ static void run_in(World *w, int thread, void (*fn)(void *), void *opaque)
 typedef struct Request {
     BlkFastRequest fast;
     QEMUIOVector qiov;
-    struct iovec iov[2];
+    struct iovec iov[MAX_IOV];
     int ret;
     int done;                   /* how often */
     struct Batch *batch;
@@ -311,13 +315,14 @@ static void request_init(Batch *b, int i)
 {
     Request *req = &b->req[i];
     uint8_t *buf = b->buf + b->misalign + (size_t)i * b->bytes;
-    int half = b->n_iov == 2 ? b->bytes / 2 : b->bytes;
+    int n_iov = MAX(b->n_iov, 1), element = b->bytes / n_iov, j;
 
     memset(req, 0, sizeof(*req));
     req->batch = b;
-    req->iov[0] = (struct iovec) { buf, half };
-    req->iov[1] = (struct iovec) { buf + half, b->bytes - half };
-    qemu_iovec_init_external(&req->qiov, req->iov, b->n_iov == 2 ? 2 : 1);
+    for (j = 0; j < n_iov; j++) {
+        req->iov[j] = (struct iovec) { buf + j * element, element };
+    }
+    qemu_iovec_init_external(&req->qiov, req->iov, n_iov);
     req->fast = (BlkFastRequest) {
         .op = b->op,
         .flags = b->flags,
@@ -756,6 +761,24 @@ static void no_request_is_lost_when(World *w, Fault kind, int result, int times,
     g_assert_cmpint(blk_fast_in_flight(w->blk), ==, 0);
 }
 
+/* More than the queue holds: some wait, while others are under way or none is. */
+static void refused_requests_wait(World *w)
+{
+    static const int times[] = { 1, 300, 1000 };
+    int i, after;
+
+    if (!uses_ring(w)) {
+        return;
+    }
+    for (i = 0; i < ARRAY_SIZE(times); i++) {
+        for (after = 0; after < 4; after++) {
+            fault_set(FAULT_REFUSE, after % 2 ? -EBUSY : -EAGAIN, times[i]);
+            fault.after = after;
+            write_and_verify(w, 0, 0, MAX_REQUESTS, 1, i + after);
+        }
+    }
+}
+
 static void interrupted_requests_are_made_again(World *w)
 {
     static const int errors[] = { -EAGAIN, -EINTR };
@@ -780,6 +803,7 @@ static void short_transfers_are_completed(World *w)
     if (uses_ring(w)) {
         no_request_is_lost_when(w, FAULT_SHORT, 0, 1, 2);
         no_request_is_lost_when(w, FAULT_SHORT, 0, 64, 2);
+        no_request_is_lost_when(w, FAULT_SHORT, 0, 200, 8);
     }
 }
 
@@ -806,10 +830,8 @@ static void ordinary_requests_survive_the_same(World *w)
     blk_set_fast_path(w->blk, false);
     wait_resolved(w);
     interrupted_requests_are_made_again(w);
-    if (uses_ring(w)) {
-        no_request_is_lost_when(w, FAULT_SHORT, 0, 64, 2);
-        no_request_is_lost_when(w, FAULT_SHORT, 0, 1, 2);
-    }
+    short_transfers_are_completed(w);
+    refused_requests_wait(w);
     write_and_verify(w, 0, 0, MAX_REQUESTS, 1, 8);
     g_assert_cmpint(fast_ops(w, BLK_FAST_WRITE), ==, 0);
 }
@@ -876,6 +898,7 @@ int main(int argc, char **argv)
     ADD(a_closed_file_is_let_go);
     ADD(each_file_gets_its_own_data);
     ADD(a_file_opened_again_is_used);
+    ADD(refused_requests_wait);
     ADD(interrupted_requests_are_made_again);
     ADD(short_transfers_are_completed);
     ADD(other_errors_are_told);
