@@ -94,7 +94,8 @@ void luring_fast_done(LuringState *s, BlkFastRequest *req, int res)
 
     if (likely(res == bytes)) {
         blk_fast_complete(req, 0);
-    } else if (res >= 0 || res == -EAGAIN || res == -EINTR) {
+    } else if (res >= 0 || res == -EAGAIN || res == -EINTR ||
+               (s->iopoll && res == -EOPNOTSUPP)) {
         blk_fast_retry(req);
     } else {
         blk_fast_complete(req, res);

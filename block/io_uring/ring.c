@@ -112,6 +112,9 @@ void luring_submit(LuringState *s)
         luring_co_fill(s);
         luring_fast_fill(s);
     }
+    if (s->iopoll) {
+        luring_polled_submitted(s);
+    }
 }
 
 static inline void done(LuringState *s, uint64_t data, int res)
@@ -155,13 +158,16 @@ void luring_reap(LuringState *s)
     }
 }
 
-static void ring_bh(void *opaque)
+void luring_bh(void *opaque)
 {
     LuringState *s = opaque;
 
     luring_files_sweep(s);
     if (s->refused) {
         luring_submit(s);
+    }
+    if (s->iopoll) {
+        luring_polled_look(s);
     }
 }
 
@@ -175,30 +181,39 @@ static bool ring_poll(void *opaque)
     return luring_ready(opaque);
 }
 
-/* The AioContext whose home this thread is makes the ring, see raw_check_...(). */
-LuringState *luring_init(Error **errp)
+LuringState *luring_new(const unsigned *flags, int n_flags, Error **errp)
 {
     LuringState *s = g_new0(LuringState, 1);
-    bool owned = qemu_get_current_aio_context() != qemu_get_aio_context();
-    int ret;
+    int ret = ring_setup(&s->uring, flags, n_flags);
 
-    ret = owned ? ring_setup(&s->uring, owned_setup, ARRAY_SIZE(owned_setup))
-                : ring_setup(&s->uring, shared_setup, ARRAY_SIZE(shared_setup));
     if (ret < 0) {
         error_setg_errno(errp, -ret, "failed to init linux io_uring ring");
         g_free(s);
         return NULL;
     }
-    s->owned = owned;
     QSIMPLEQ_INIT(&s->co_waiting);
     QSIMPLEQ_INIT(&s->fast_waiting);
+    return s;
+}
+
+/* By the home thread of the AioContext: see raw_check_linux_io_uring(). */
+LuringState *luring_init(Error **errp)
+{
+    bool owned = qemu_get_current_aio_context() != qemu_get_aio_context();
+    LuringState *s;
+
+    s = owned ? luring_new(owned_setup, ARRAY_SIZE(owned_setup), errp)
+              : luring_new(shared_setup, ARRAY_SIZE(shared_setup), errp);
+    if (s) {
+        s->owned = owned;
+    }
     return s;
 }
 
 void luring_attach_aio_context(LuringState *s, AioContext *ctx)
 {
     s->ctx = ctx;
-    s->bh = aio_bh_new(ctx, ring_bh, s);
+    s->bh = aio_bh_new(ctx, luring_bh, s);
     aio_set_fd_handler(ctx, s->uring.ring_fd, ring_readable, NULL, ring_poll,
                        ring_readable, s);
     luring_files_attach(s);
@@ -206,6 +221,10 @@ void luring_attach_aio_context(LuringState *s, AioContext *ctx)
 
 void luring_detach_aio_context(LuringState *s, AioContext *ctx)
 {
+    if (s->polled) {
+        luring_polled_free(s->polled);
+        s->polled = NULL;
+    }
     luring_files_detach(s);
     aio_set_fd_handler(ctx, s->uring.ring_fd, NULL, NULL, NULL, NULL, s);
     qemu_bh_delete(s->bh);

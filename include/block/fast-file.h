@@ -16,7 +16,12 @@ typedef struct RawFast {
     uint32_t len_mask;          /* and in its length */
 #ifdef CONFIG_LINUX_IO_URING
     LuringFile file;
+    bool iopoll;                /* the option io-uring-iopoll */
 #endif
 } RawFast;
+
+/* Takes its options from @opts: of @fd, as it was opened. */
+bool raw_fast_open(RawFast *fast, QemuOpts *opts, int fd, bool io_uring,
+                   bool direct, Error **errp);
 
 #endif /* BLOCK_FAST_FILE_H */

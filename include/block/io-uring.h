@@ -31,6 +31,13 @@
  * for it costs a system call a wake-up more than the work that it saves.  It is
  * for a thread that sleeps in the ring itself.
  *
+ * Polled rings (IORING_SETUP_IOPOLL) are a second one of their AioContext, for
+ * reads and writes of devices whose completions the kernel can look for, which it
+ * does when the ring is entered, and which nothing else announces.  So while
+ * requests are in flight a bottom half looks, and the AioContext does not sleep.
+ * Nor does it go into its own poll loop, here or later: that would look at no
+ * other descriptor as long as a bottom half is due.
+ *
  * Registered files.  A file has a number, the same in all rings (LuringFile), and
  * each ring registers it there when it first uses it.  The number has a
  * generation, which grows when the file behind it is closed or replaced; a ring
@@ -68,7 +75,7 @@ struct LuringState {
     bool files_fail;
 
     QEMUBH *bh;                 /* submits again, and lets go of closed files */
-    LuringState *polled;        /* the ring with IORING_SETUP_IOPOLL, or NULL */
+    LuringState *polled;        /* see luring_polled(), or NULL */
     bool iopoll;                /* this is one */
     QLIST_ENTRY(LuringState) next;
 };
@@ -116,6 +123,26 @@ static inline bool luring_ready(LuringState *s)
            (qatomic_read(s->uring.sq.kflags) &
             (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
 }
+
+/* The polled ring beside @s, made at first use; NULL if it cannot be. */
+LuringState *luring_polled_new(LuringState *s) __attribute__((cold));
+
+static inline LuringState *luring_polled(LuringState *s)
+{
+    return likely(s->polled) ? s->polled : luring_polled_new(s);
+}
+
+/* Whether requests of @fd, which has O_DIRECT, can be polled for. */
+bool luring_probe_polled(int fd, Error **errp);
+
+/* A polled ring's part of submitting, of its bottom half, and of the end. */
+void luring_polled_submitted(LuringState *s);
+void luring_polled_look(LuringState *s);
+void luring_polled_free(LuringState *s);
+
+/* For block/io_uring/: a ring with one of @flags, the first that can be. */
+LuringState *luring_new(const unsigned *flags, int n_flags, Error **errp);
+void luring_bh(void *opaque);
 
 /* The ways: fill entries from their waiting list; a completion is theirs. */
 void luring_co_fill(LuringState *s);

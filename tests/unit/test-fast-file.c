@@ -3,8 +3,8 @@
  * The file leaves of the fast path, on real files: in the current folder, which
  * should be a disk, and in /dev/shm.
  *
- * io_uring_submit() is wrapped (see meson.build), to count batches and to make
- * requests fail that no file would.
+ * Functions of liburing are wrapped (see meson.build), to count batches, to make
+ * requests fail that no file would, and to stand in for devices that poll.
  */
 
 #include "qemu/osdep.h"
@@ -46,6 +46,50 @@ static struct {
     int fsync;
     int fixed;                  /* entries with IOSQE_FIXED_FILE */
 } fault;
+
+/*
+ * No device here polls.  A ring with DEFER_TASKRUN stands for a polled one: it too
+ * completes nothing until it is entered, and wakes nobody who polls its descriptor.
+ */
+static unsigned stand_in(unsigned flags)
+{
+    return flags & IORING_SETUP_IOPOLL
+           ? (flags & ~IORING_SETUP_IOPOLL) | IORING_SETUP_SINGLE_ISSUER |
+             IORING_SETUP_DEFER_TASKRUN
+           : flags;
+}
+
+int __real_io_uring_queue_init_params(unsigned entries, struct io_uring *uring,
+                                      struct io_uring_params *params);
+int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring,
+                                      struct io_uring_params *params);
+int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring,
+                                      struct io_uring_params *params)
+{
+    params->flags = stand_in(params->flags);
+    return __real_io_uring_queue_init_params(entries, uring, params);
+}
+
+int __real_io_uring_queue_init(unsigned entries, struct io_uring *uring,
+                               unsigned flags);
+int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *uring,
+                               unsigned flags);
+int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *uring,
+                               unsigned flags)
+{
+    return __real_io_uring_queue_init(entries, uring, stand_in(flags));
+}
+
+static bool kernel_has_stand_in(void)
+{
+    struct io_uring uring;
+
+    if (__wrap_io_uring_queue_init(2, &uring, IORING_SETUP_IOPOLL) < 0) {
+        return false;
+    }
+    io_uring_queue_exit(&uring);
+    return true;
+}
 
 int __real_io_uring_submit(struct io_uring *uring);
 int __wrap_io_uring_submit(struct io_uring *uring);
@@ -136,11 +180,15 @@ typedef struct Where {
     const char *dir;
     const char *aio;
     bool direct;
+    bool polled;
+    int64_t poll_ns;            /* of the IOThreads */
 } Where;
 
 static const Where wheres[] = {
     { ".", "io_uring", true },
     { ".", "io_uring", false },
+    { ".", "io_uring", true, true },
+    { ".", "io_uring", true, true, 32768 },
     { ".", "native", true },
     { "/dev/shm", "io_uring", true },
     { "/dev/shm", "io_uring", false },
@@ -177,6 +225,7 @@ static void world_open(World *w)
 
     qdict_put_str(options, "driver", "file");
     qdict_put_str(options, "aio", w->where->aio);
+    qdict_put_bool(options, "io-uring-iopoll", w->where->polled);
     w->blk = blk_new_open(w->path, NULL, options,
                           BDRV_O_RDWR | (w->where->direct ? BDRV_O_NOCACHE : 0),
                           &error_abort);
@@ -199,6 +248,8 @@ static void world_new(World *w, const Where *where)
     world_open(w);
     for (i = 0; i < ARRAY_SIZE(w->thread); i++) {
         w->thread[i] = iothread_new();
+        aio_context_set_poll_params(iothread_get_aio_context(w->thread[i]),
+                                    where->poll_ns, 0, 0, &error_abort);
     }
     fault_set(FAULT_NONE, 0, 0);
 }
@@ -848,6 +899,36 @@ static void threads_stay_ordinary(void)
     world_free(&w);
 }
 
+static void polling_needs_direct_io_uring(void)
+{
+    static const struct {
+        const char *aio;
+        int flags;
+        const char *error;
+    } wrong[] = {
+        { "threads", BDRV_O_NOCACHE, "io-uring-iopoll=on requires aio=io_uring" },
+        { "native", BDRV_O_NOCACHE, "io-uring-iopoll=on requires aio=io_uring" },
+        { "io_uring", 0, "io-uring-iopoll=on requires cache.direct=on" },
+    };
+    g_autofree char *path = g_strdup("./test-fast-file-XXXXXX");
+    int fd = g_mkstemp(path);
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(wrong); i++) {
+        QDict *options = qdict_new();
+        Error *err = NULL;
+
+        qdict_put_str(options, "driver", "file");
+        qdict_put_str(options, "aio", wrong[i].aio);
+        qdict_put_bool(options, "io-uring-iopoll", true);
+        g_assert_null(blk_new_open(path, NULL, options, wrong[i].flags, &err));
+        g_assert_true(g_str_has_prefix(error_get_pretty(err), wrong[i].error));
+        error_free(err);
+    }
+    unlink(path);
+    close(fd);
+}
+
 /* Each test in each place */
 
 typedef struct Case {
@@ -872,11 +953,17 @@ static void add(const char *name, Test *test)
 
     for (i = 0; i < ARRAY_SIZE(wheres); i++) {
         g_autofree char *path =
-            g_strdup_printf("/fast-file/%s/%s/%s-%s", name, wheres[i].aio,
+            g_strdup_printf("/fast-file/%s/%s/%s-%s%s%s", name, wheres[i].aio,
                             strcmp(wheres[i].dir, ".") ? "memory" : "disk",
-                            wheres[i].direct ? "direct" : "cached");
-        Case *c = g_new(Case, 1);
+                            wheres[i].direct ? "direct" : "cached",
+                            wheres[i].polled ? "-polled" : "",
+                            wheres[i].poll_ns ? "-by-thread" : "");
+        Case *c;
 
+        if (wheres[i].polled && !kernel_has_stand_in()) {
+            continue;
+        }
+        c = g_new(Case, 1);
         *c = (Case) { &wheres[i], test };
         g_test_add_data_func_full(path, c, run_case, g_free);
     }
@@ -904,5 +991,7 @@ int main(int argc, char **argv)
     ADD(other_errors_are_told);
     ADD(ordinary_requests_survive_the_same);
     g_test_add_func("/fast-file/threads_stay_ordinary", threads_stay_ordinary);
+    g_test_add_func("/fast-file/polling_needs_direct_io_uring",
+                    polling_needs_direct_io_uring);
     return g_test_run();
 }
