@@ -89,7 +89,7 @@ static void __attribute__((cold)) submit_refused(LuringState *s, int err)
         error_report_once("io_uring takes no requests: %s", strerror(-err));
     }
     s->refused = true;
-    if (!s->in_flight) {
+    if (!s->in_flight || s->iopoll) {
         qemu_bh_schedule(s->bh);
     }
 }
@@ -104,8 +104,8 @@ void luring_submit(LuringState *s)
         if (ret == -EINTR) {
             continue;
         }
-        if (ret < 0) {
-            submit_refused(s, ret);
+        if (ret < 0 || (ret == 0 && io_uring_sq_ready(&s->uring))) {
+            submit_refused(s, ret ?: -EAGAIN);
             return;
         }
         s->in_flight += ret;
@@ -136,14 +136,16 @@ static inline void done(LuringState *s, uint64_t data, int res)
 /*
  * One entry is taken out of the queue at a time, before its request is called
  * back: a nested event loop finds the ring as it is, and its descriptor readable
- * while entries are left.
+ * while entries are left.  No more than are in flight now: those that are called
+ * back may submit others that complete at once.
  */
 void luring_reap(LuringState *s)
 {
+    unsigned most = s->in_flight;
     struct io_uring_cqe *cqe;
 
     defer_call_begin();
-    while (io_uring_peek_cqe(&s->uring, &cqe) == 0 && cqe) {
+    while (most-- && io_uring_peek_cqe(&s->uring, &cqe) == 0 && cqe) {
         uint64_t data = cqe->user_data;
         int res = cqe->res;
 
