@@ -59,6 +59,8 @@ static unsigned stand_in(unsigned flags)
            : flags;
 }
 
+static int setup_error;         /* of rings, if not 0 */
+
 int __real_io_uring_queue_init_params(unsigned entries, struct io_uring *uring,
                                       struct io_uring_params *params);
 int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring,
@@ -66,6 +68,9 @@ int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring,
 int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring,
                                       struct io_uring_params *params)
 {
+    if (setup_error) {
+        return setup_error;
+    }
     params->flags = stand_in(params->flags);
     return __real_io_uring_queue_init_params(entries, uring, params);
 }
@@ -522,27 +527,46 @@ static void rounds_run(void *opaque)
     }
 }
 
-static void two_threads_read_what_they_wrote(World *w)
-{
-    Rounds r[2];
+typedef struct Load {
+    Rounds rounds[2];
     Call call[2];
+} Load;
+
+static void load_start(Load *load, World *w)
+{
     int i;
 
     for (i = 0; i < 2; i++) {
-        r[i] = (Rounds) {
+        Rounds *r = &load->rounds[i];
+
+        *r = (Rounds) {
             .b = { .w = w, .offset = i * FILE_SIZE / 2, .bytes = BLOCK * (i + 1),
                    .n = 32, .n_iov = i + 1 },
             .rounds = 50,
             .seed = i * 100,
         };
-        batch_init(&r[i].b);
-        call[i] = (Call) { .fn = rounds_run, .opaque = &r[i] };
-        start_in(w, i, &call[i]);
+        batch_init(&r->b);
+        load->call[i] = (Call) { .fn = rounds_run, .opaque = r };
+        start_in(w, i, &load->call[i]);
     }
+}
+
+static void load_finish(Load *load)
+{
+    int i;
+
     for (i = 0; i < 2; i++) {
-        finish(&call[i]);
-        batch_free(&r[i].b);
+        finish(&load->call[i]);
+        batch_free(&load->rounds[i].b);
     }
+}
+
+static void two_threads_read_what_they_wrote(World *w)
+{
+    Load load;
+
+    load_start(&load, w);
+    load_finish(&load);
     g_assert_cmpint(fast_ops(w, BLK_FAST_WRITE), ==, 2 * 50 * 32);
     g_assert_cmpint(fast_ops(w, BLK_FAST_READ), ==, 2 * 50 * 32);
     g_assert_cmpint(ordinary_ops(w, BLK_FAST_READ), ==, 0);
@@ -757,6 +781,18 @@ static void each_file_gets_its_own_data(World *w)
     }
 }
 
+static void files_come_and_go_under_load(World *w)
+{
+    Load load;
+
+    load_start(&load, w);
+    each_file_gets_its_own_data(w);
+    load_finish(&load);
+    /* a change of the graph drains all: some of them went the ordinary way */
+    g_assert_cmpint(fast_ops(w, BLK_FAST_READ) + ordinary_ops(w, BLK_FAST_READ),
+                    ==, 2 * 50 * 32);
+}
+
 /* With auto-read-only the node opens its file again when somebody is to write. */
 static void a_file_opened_again_is_used(World *w)
 {
@@ -899,6 +935,21 @@ static void threads_stay_ordinary(void)
     world_free(&w);
 }
 
+static void without_a_ring_there_are_threads(void)
+{
+    World w;
+
+    setup_error = -EPERM;
+    world_new(&w, &wheres[0]);
+    g_assert_cmphex(w.fast->reasons, ==, 0);    /* no ring was needed yet */
+    write_and_verify(&w, 0, 0, 4, 1, 1);
+    g_assert_cmpint(fast_ops(&w, BLK_FAST_WRITE), ==, 0);
+    wait_resolved(&w);
+    g_assert_cmphex(w.fast->reasons, ==, 1u << BLK_FAST_AIO_THREADS);
+    world_free(&w);
+    setup_error = 0;
+}
+
 static void polling_needs_direct_io_uring(void)
 {
     static const struct {
@@ -984,6 +1035,7 @@ int main(int argc, char **argv)
     ADD(nested_event_loops_see_the_rest);
     ADD(a_closed_file_is_let_go);
     ADD(each_file_gets_its_own_data);
+    ADD(files_come_and_go_under_load);
     ADD(a_file_opened_again_is_used);
     ADD(refused_requests_wait);
     ADD(interrupted_requests_are_made_again);
@@ -991,6 +1043,8 @@ int main(int argc, char **argv)
     ADD(other_errors_are_told);
     ADD(ordinary_requests_survive_the_same);
     g_test_add_func("/fast-file/threads_stay_ordinary", threads_stay_ordinary);
+    g_test_add_func("/fast-file/without_a_ring_there_are_threads",
+                    without_a_ring_there_are_threads);
     g_test_add_func("/fast-file/polling_needs_direct_io_uring",
                     polling_needs_direct_io_uring);
     return g_test_run();
