@@ -10,9 +10,10 @@
 # The last line is "N passed, N failed, N skipped"; the exit status is 1 when anything failed or
 # nothing ran. Every test leaves its log in build/check/<group>/. No test is run a second time.
 #
-# To add a test: put an executable test-* that prints TAP into tests/tooling, tests/sanitizer, tests/qtest,
-# tests/guest, tests/bench or tests/bench/ringload (it gets MQ_BUILD, MQ_SOURCE, MQ_BASE and a TMPDIR of its own), register a
-# program with meson under the suite `mq`, or name a test of the base in tests/check/lists.
+# To add a test: put an executable test-* that prints TAP into tests/tooling, tests/sanitizer,
+# tests/qtest, tests/stress, tests/guest, tests/bench or tests/bench/ringload (it gets MQ_BUILD,
+# MQ_SOURCE, MQ_BASE and a TMPDIR of its own), register a program with meson under the suite `mq`,
+# or name a test of the base in tests/check/lists.
 # To add a group: a line in GROUPS below. What a kind of group can do stands in tests/check:
 # script.py, mesontest.py, qos.py, iotests.py; a kind lists its tests and judges their output.
 #
@@ -91,6 +92,8 @@ GROUPS = [
           lambda b: script.tests(b, 'sanitizer', deadline=1200), alone=True),
     Group('qtest', 'our options and commands, in the programs that have them',
           lambda b: script.tests(b, 'qtest')),
+    Group('stress', 'verified load while something changes',
+          lambda b: script.tests(b, 'stress', deadline=900)),
     Group('base-unit', "the base's unit tests of block layer, event loops, threads, QOM and QAPI",
           lambda b: mesontest.tests(b, names=list(reference.listed('base-unit')), in_build=True),
           base=True),
