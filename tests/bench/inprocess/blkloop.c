@@ -3,7 +3,8 @@
  * blkloop: how fast the block layer is by itself. Threads, each with an
  * AioContext of its own as an IOThread has, send requests to a BlockBackend
  * through its public interface, a batch at a time: submit the batch in one
- * deferred section, poll until all of it has completed, again. With --way fast
+ * deferred section, poll until all of it has completed, again; or, with --refill,
+ * until some of it has, and submit as many as have. With --way fast
  * the interface is that of the fork's fast path, in place of blk_aio_*().
  *
  * All threads use one BlockBackend, as the virtqueues of a disk do, or with
@@ -16,6 +17,7 @@
 #include "qemu/osdep.h"
 #include <getopt.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include "block/aio.h"
 #include "block/block.h"
 #include "qapi/error.h"
@@ -42,6 +44,7 @@ typedef struct Slot {
     struct Worker *worker;
     QEMUIOVector qiov;
     void *buf;
+    bool busy;
 #ifdef HAVE_FAST_PATH
     BlkFastRequest fast;
 #endif
@@ -63,6 +66,7 @@ typedef struct Worker {
     /* written by the thread at its end */
     QEMU_ALIGNED(APART) uint64_t counted;
     int64_t ns;
+    int64_t cpu_ns;             /* of the whole process */
     int ret;                    /* of the first request that failed */
 } Worker;
 
@@ -72,6 +76,7 @@ static struct {
     bool own_nodes;
     bool write;
     bool fast;
+    bool refill;
     unsigned batch;
     unsigned block_size;
     double seconds;
@@ -92,8 +97,10 @@ static uint64_t blocks;
 
 static void request_done(void *opaque, int ret)
 {
-    Worker *w = ((Slot *)opaque)->worker;
+    Slot *s = opaque;
+    Worker *w = s->worker;
 
+    s->busy = false;
     w->in_flight--;
     w->done++;
     if (ret < 0 && !w->ret) {
@@ -145,8 +152,13 @@ static void run_batch(Worker *w)
     defer_call_begin();
     for (i = 0; i < opts.batch; i++) {
         Slot *s = &w->slots[i];
-        int64_t offset = next_block(w) * opts.block_size;
+        int64_t offset;
 
+        if (s->busy) {
+            continue;
+        }
+        offset = next_block(w) * opts.block_size;
+        s->busy = true;
         w->in_flight++;
         if (opts.fast) {
             submit_fast(w, s, offset);
@@ -157,9 +169,30 @@ static void run_batch(Worker *w)
         }
     }
     defer_call_end();
+    if (opts.refill && w->in_flight == opts.batch) {
+        aio_poll(w->ctx, true);
+    }
+    while (w->in_flight && !opts.refill) {
+        aio_poll(w->ctx, true);
+    }
+}
+
+/* What --refill has left in flight. */
+static void drain(Worker *w)
+{
     while (w->in_flight) {
         aio_poll(w->ctx, true);
     }
+}
+
+/* CPU time of the process so far, with the kernel's for it, in ns. */
+static int64_t cpu_ns(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000ll +
+           (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000ll;
 }
 
 static void run_for(Worker *w, double seconds)
@@ -193,6 +226,7 @@ static void *worker_thread(void *opaque)
     }
     pthread_barrier_wait(&start);
     before = w->done;
+    w->cpu_ns = cpu_ns();
     w->ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     if (opts.requests) {
         while (w->done < opts.requests && !w->ret) {
@@ -202,7 +236,9 @@ static void *worker_thread(void *opaque)
         run_for(w, opts.seconds);
     }
     w->ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - w->ns;
+    w->cpu_ns = cpu_ns() - w->cpu_ns;
     w->counted = w->done - before;
+    drain(w);
     rcu_unregister_thread();
     return NULL;
 }
@@ -263,12 +299,14 @@ static void help(void)
 "  --write            write, not read\n"
 "  --way WAY          ordinary (default) or fast; the base has no fast path\n"
 "  --batch N          requests in flight, submitted together (default 32)\n"
+"  --refill           submit new ones as soon as some have completed\n"
 "  --block-size N     bytes of a request (default 4k)\n"
 "  --seconds S        measured, after a quarter as warm-up (default 2)\n"
 "  --requests N       of each thread, in place of a time; no warm-up\n"
 "  --cpus N[,N...]    CPUs of the threads, in turn\n"
 "Keys: threads, batch, requests, seconds (of the slowest thread), iops (the sum\n"
-"of the threads'), ns_per_request (a thread's, mean).\n");
+"of the threads'), ns_per_request (a thread's, mean), cpu_ns_per_request (of the\n"
+"process, with the kernel's work for it).\n");
 }
 
 static uint64_t number(const char *option, const char *text, uint64_t least)
@@ -288,7 +326,7 @@ static void parse(int argc, char **argv)
 {
     enum {
         OPT_GRAPH, OPT_THREADS, OPT_OWN_NODES, OPT_WRITE, OPT_BATCH,
-        OPT_WAY, OPT_BLOCK_SIZE, OPT_SECONDS, OPT_REQUESTS, OPT_CPUS, OPT_HELP,
+        OPT_WAY, OPT_REFILL, OPT_BLOCK_SIZE, OPT_SECONDS, OPT_REQUESTS, OPT_CPUS, OPT_HELP,
     };
     static const struct option options[] = {
         { "graph", required_argument, NULL, OPT_GRAPH },
@@ -296,6 +334,7 @@ static void parse(int argc, char **argv)
         { "own-nodes", no_argument, NULL, OPT_OWN_NODES },
         { "write", no_argument, NULL, OPT_WRITE },
         { "way", required_argument, NULL, OPT_WAY },
+        { "refill", no_argument, NULL, OPT_REFILL },
         { "batch", required_argument, NULL, OPT_BATCH },
         { "block-size", required_argument, NULL, OPT_BLOCK_SIZE },
         { "seconds", required_argument, NULL, OPT_SECONDS },
@@ -336,6 +375,9 @@ static void parse(int argc, char **argv)
             }
 #endif
             break;
+        case OPT_REFILL:
+            opts.refill = true;
+            break;
         case OPT_BATCH:
             opts.batch = number(name, optarg, 1);
             break;
@@ -375,7 +417,7 @@ static void parse(int argc, char **argv)
 static void report(const Worker *workers)
 {
     uint64_t requests = 0;
-    double iops = 0, ns_per_request = 0, slowest = 0;
+    double iops = 0, ns_per_request = 0, slowest = 0, cpu = 0;
     unsigned i;
 
     for (i = 0; i < opts.threads; i++) {
@@ -389,10 +431,13 @@ static void report(const Worker *workers)
         iops += w->counted * 1e9 / w->ns;
         ns_per_request += (double)w->ns / w->counted / opts.threads;
         slowest = MAX(slowest, w->ns / 1e9);
+        cpu = MAX(cpu, w->cpu_ns);
     }
     printf("{\"threads\": %u, \"batch\": %u, \"requests\": %" PRIu64 ", "
-           "\"seconds\": %.3f, \"iops\": %.0f, \"ns_per_request\": %.2f}\n",
-           opts.threads, opts.batch, requests, slowest, iops, ns_per_request);
+           "\"seconds\": %.3f, \"iops\": %.0f, \"ns_per_request\": %.2f, "
+           "\"cpu_ns_per_request\": %.2f}\n",
+           opts.threads, opts.batch, requests, slowest, iops, ns_per_request,
+           cpu / requests);
 }
 
 int main(int argc, char **argv)
