@@ -162,26 +162,34 @@ static inline void note_done(BlkFast *fast, BlkFastRequest *req)
     }
 }
 
-/* A fast request of @blk, whose path was closed meanwhile, has ended. */
-static void __attribute__((cold)) ended_closed(BlkFast *fast)
+/* A fast request, whose path was closed for @reasons meanwhile, has ended. */
+static void __attribute__((cold)) ended_closed(uint32_t reasons)
 {
-    uint32_t reasons = qatomic_read(&fast->reasons);
-
     if (reasons & (1u << BLK_FAST_SERIALISING)) {
         blk_fast_wake_serialising();
-    }
-    if (reasons & (1u << BLK_FAST_CHANGING)) {
-        qemu_bh_schedule(fast->resolve_bh);
     }
     aio_wait_kick();
 }
 
+/*
+ * Once it is counted as ended, the main loop may find none in flight and free the
+ * BlockBackend: blk_fast_destroy() waits while a slot says that one is ending.
+ */
 static inline void end(BlkFast *fast, BlkQueue *q)
 {
+    uint32_t reasons;
+
+    qatomic_set(&q->ending, true);
     queue_add(&q->slot, &q->fast_ended, 1);
     asymmetric_barrier_light();         /* the end; then the reasons */
-    if (unlikely(qatomic_read(&fast->reasons))) {
-        ended_closed(fast);
+    reasons = qatomic_read(&fast->reasons);
+    if (unlikely(reasons & (1u << BLK_FAST_CHANGING))) {
+        qemu_bh_schedule(fast->resolve_bh);
+    }
+    qatomic_store_release(&q->ending, false);
+
+    if (unlikely(reasons)) {
+        ended_closed(reasons);
     }
 }
 

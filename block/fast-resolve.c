@@ -12,6 +12,7 @@
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
+#include "qemu/processor.h"
 #include "system/block-backend.h"
 #include "system/replay.h"
 #include "trace.h"
@@ -225,8 +226,15 @@ void blk_fast_init(BlockBackend *blk)
 void blk_fast_destroy(BlockBackend *blk)
 {
     BlkFast *fast = blk_fast(blk);
+    unsigned home;
+    BlkQueue *q;
 
     assert(blk_queues_in_flight(blk) == 0);
+    QUEUE_SLOTS_FOREACH(q, &fast->queues, home) {
+        while (qatomic_load_acquire(&q->ending)) {
+            cpu_relax();
+        }
+    }
     qemu_bh_delete(fast->resolve_bh);
     queue_slots_destroy(&fast->queues, NULL);
 }

@@ -120,6 +120,7 @@ typedef struct QEMU_ALIGNED(QUEUE_SLOT_ALIGN) BlkQueue {
     unsigned long ended;
     unsigned long fast_begun;
     unsigned long fast_ended;
+    bool ending;                        /* atomic; see end() in fast-path.c */
     uint64_t fast_ops[BLK_FAST__MAX];   /* submitted since the BlockBackend exists */
     uint64_t fast_bytes[BLK_FAST__MAX];
     uint64_t ordinary_ops[BLK_FAST__MAX];

@@ -508,6 +508,52 @@ static void test_closed_is_closed(void)
     blk_unref(blk);
 }
 
+/*
+ * A BlockBackend that goes as soon as its last request has ended, in another
+ * thread: nothing of it is touched afterwards.  For the sanitizers.
+ */
+static QemuSemaphore submitted;
+
+static void submit_bh(void *opaque)
+{
+    blk_fast_submit(blk, opaque);
+    qemu_sem_post(&submitted);
+}
+
+static void one_request_done(BlkFastRequest *req, int ret)
+{
+    g_assert_cmpint(ret, ==, 0);
+}
+
+static void test_gone_after_drain(void)
+{
+    IOThread *iothread = iothread_new();
+    int64_t end = g_get_monotonic_time() + G_USEC_PER_SEC;
+    unsigned long times = 0;
+
+    qemu_sem_init(&submitted, 0);
+    while (g_get_monotonic_time() < end) {
+        uint8_t *buf = qemu_memalign(BLOCK, BLOCK);
+        QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, BLOCK);
+        BlkFastRequest req = {
+            .op = BLK_FAST_READ, .bytes = BLOCK, .qiov = &qiov,
+            .cb = one_request_done,
+        };
+
+        blk = fast_leaf_open(RAW);
+        qatomic_set(&fast_leaf.mode, FAST_LEAF_BOTTOM_HALF);
+        aio_bh_schedule_oneshot(iothread_get_aio_context(iothread), submit_bh,
+                                &req);
+        qemu_sem_wait(&submitted);
+        blk_unref(blk);
+        qemu_vfree(buf);
+        times++;
+    }
+    iothread_join(iothread);
+    qemu_sem_destroy(&submitted);
+    g_test_message("%lu times", times);
+}
+
 int main(int argc, char **argv)
 {
     module_call_init(MODULE_INIT_QOM);
@@ -516,6 +562,7 @@ int main(int argc, char **argv)
     fast_leaf_register();
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/fast-path/closed-is-closed", test_closed_is_closed);
+    g_test_add_func("/fast-path/gone-after-drain", test_gone_after_drain);
     g_test_add_func("/fast-path/stress", test_stress);
     return g_test_run();
 }
