@@ -92,6 +92,20 @@ void coroutine_fn bdrv_fast_serialising_wait(BlockDriverState *bs)
     }
 }
 
+bool coroutine_fn bdrv_fast_serialising_try(BlockDriverState *bs,
+                                            BdrvRequestFlags flags)
+{
+    assume_graph_lock();
+    if (!(flags & BDRV_REQ_SERIALISING)) {
+        return true;
+    }
+    if ((flags & BDRV_REQ_NO_WAIT) && any_above(bs, has_fast_in_flight)) {
+        return false;
+    }
+    bdrv_fast_serialising_wait(bs);
+    return true;
+}
+
 void bdrv_fast_serialising_end(BlockDriverState *bs)
 {
     assume_graph_lock();

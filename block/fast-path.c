@@ -73,14 +73,16 @@ unsigned long blk_queues_in_flight(BlockBackend *blk)
 static void count(BlockBackend *blk, BlkQueue *q, uint64_t *ops, uint64_t *bytes,
                   int64_t n)
 {
+    QemuMutex *lock = &blk_fast(blk)->queues.lock;
+
     if (unlikely(q->slot.shared)) {
-        QEMU_LOCK_GUARD(&blk_fast(blk)->queues.lock);
-        qatomic_set_u64(ops, *ops + 1);
-        qatomic_set_u64(bytes, *bytes + n);
-        return;
+        qemu_mutex_lock(lock);
     }
     qatomic_set_u64(ops, *ops + 1);
     qatomic_set_u64(bytes, *bytes + n);
+    if (unlikely(q->slot.shared)) {
+        qemu_mutex_unlock(lock);
+    }
 }
 
 void blk_queue_count(BlockBackend *blk, BlkFastOp op, int64_t bytes)
@@ -284,7 +286,10 @@ void blk_fast_retry(BlkFastRequest *req)
 {
     BlockBackend *blk = req->blk;
 
-    /* In flight all the while: drain sees no moment without it. */
-    submit_ordinary(req);
+    /*
+     * In flight all the while: drain sees no moment without it.  It may start by
+     * waiting for a serialising request, which waits for the end of fast ones.
+     */
+    blk_fast_retry_start(req);
     end(blk_fast(blk), blk_queue(blk));
 }

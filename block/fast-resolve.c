@@ -76,7 +76,7 @@ static void apply_limits(BdrvFastPath *path, const BlockLimits *bl)
 }
 
 /*
- * The path from @blk down, into @path, and the reasons why it may not be used;
+ * The path from @blk down, into @path, which is all zeroes, and the reasons why it may not be used;
  * with a reason, @path has the nodes that were looked at.
  */
 static uint32_t GRAPH_RDLOCK resolve(BlockBackend *blk, BdrvFastPath *path)
@@ -86,14 +86,12 @@ static uint32_t GRAPH_RDLOCK resolve(BlockBackend *blk, BdrvFastPath *path)
     uint64_t perm;
     uint32_t reasons = blk_fast_step(blk, &bs, &perm, &write_through);
 
-    *path = (BdrvFastPath) {
-        .ops = ~0,
-        .align = 1,
-        .length = INT64_MAX,
-        .max_transfer = BDRV_REQUEST_MAX_BYTES,
-        .max_iov = IOV_MAX,
-        .write_flags = write_through ? BDRV_REQ_FUA : 0,
-    };
+    path->ops = ~0;
+    path->align = 1;
+    path->length = INT64_MAX;
+    path->max_transfer = BDRV_REQUEST_MAX_BYTES;
+    path->max_iov = IOV_MAX;
+    path->write_flags = write_through ? BDRV_REQ_FUA : 0;
     if (replay_mode != REPLAY_MODE_NONE) {
         reasons |= REASON(REPLAY);
     }

@@ -62,7 +62,7 @@ static int update(LuringState *s, int number, int fd)
 
 bool luring_file_register(LuringState *s, int number, int fd)
 {
-    unsigned generation = qatomic_read(&luring_file_generation[number]);
+    unsigned generation = qatomic_load_acquire(&luring_file_generation[number]);
     int ret;
 
     if (s->files_fail) {
@@ -145,7 +145,7 @@ void luring_file_changed(LuringFile *file)
     }
     old = luring_file_generation[file->number];
     /* 0 is no generation: it means that a ring has none */
-    qatomic_set(&luring_file_generation[file->number], old + 1 ?: 1);
+    qatomic_store_release(&luring_file_generation[file->number], old + 1 ?: 1);
     /* Rings go in the main loop only; new ones come at the head. */
     WITH_QEMU_LOCK_GUARD(&rings_lock) {
         s = QLIST_FIRST(&rings);

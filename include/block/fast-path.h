@@ -197,8 +197,18 @@ static inline bool blk_fast_is_open(BlockBackend *blk)
 /* The leaf is done with a request for which it returned -EINPROGRESS. */
 void blk_fast_complete(BlkFastRequest *req, int ret);
 
-/* As blk_fast_complete(), but the leaf could not finish: the ordinary way now. */
+/*
+ * As blk_fast_complete(), but the leaf could not finish: the ordinary way now.
+ * Also from within the leaf's submit function.  The request stays counted as one
+ * that went the fast way.
+ */
 void blk_fast_retry(BlkFastRequest *req);
+
+/*
+ * Its part in block-backend.c: starts the request, which began before any drained
+ * section that there is now, and is in flight until it is done.
+ */
+void blk_fast_retry_start(BlkFastRequest *req);
 
 /* BlockBackend's part; called by block/block-backend.c. */
 void blk_fast_init(BlockBackend *blk);
@@ -258,6 +268,13 @@ void blk_set_fast_path(BlockBackend *blk, bool on);
 void bdrv_fast_serialising_begin(BlockDriverState *bs);
 void coroutine_fn bdrv_fast_serialising_wait(BlockDriverState *bs);
 void bdrv_fast_serialising_end(BlockDriverState *bs);
+
+/*
+ * wait, for a write with @flags: only if BDRV_REQ_SERIALISING is one of them, and
+ * not with BDRV_REQ_NO_WAIT: false then, if it would have had to.
+ */
+bool coroutine_fn bdrv_fast_serialising_try(BlockDriverState *bs,
+                                            BdrvRequestFlags flags);
 
 /* Wakes who waits there; a fast request of a closed path has ended. */
 void blk_fast_wake_serialising(void);

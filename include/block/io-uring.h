@@ -181,7 +181,7 @@ extern unsigned luring_file_generation[LURING_FILES];
 static inline bool luring_file_use(LuringState *s, int number, int fd)
 {
     return number != 0 && (likely(s->file[number] ==
-                      qatomic_read(&luring_file_generation[number])) ||
+                      qatomic_load_acquire(&luring_file_generation[number])) ||
            luring_file_register(s, number, fd));
 }
 

@@ -9,7 +9,7 @@
  * and lives as long as the object.
  *
  * Who writes: the home thread, plainly; at home 0 any thread without a home,
- * atomically.  queue_add() and queue_max() do either.  Who reads: any thread, a
+ * atomically.  queue_add() does either.  Who reads: any thread, a
  * value at a time, with queue_read(); QUEUE_SLOTS_FOREACH() walks the slots.
  * Sums are of moments that differ: where that matters the reader says why it
  * does not, see bdrv_queues_in_flight().

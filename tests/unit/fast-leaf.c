@@ -96,6 +96,14 @@ void fast_leaf_release(int ret)
     complete(req, ret);
 }
 
+void fast_leaf_retry(void)
+{
+    BlkFastRequest *req = fast_leaf.held;
+
+    fast_leaf.held = NULL;
+    retry_bh(req);
+}
+
 static void leaf_fast_step(BlockDriverState *bs, BdrvFastStep *step)
 {
     step->ops = 1u << BLK_FAST_READ | 1u << BLK_FAST_WRITE;

@@ -46,7 +46,8 @@ BlockBackend *fast_leaf_open(const char *json);
 /* Runs the main loop until it has nothing to do: paths are resolved then. */
 void fast_leaf_settle(void);
 
-/* Completes the request that is held, with @ret. */
+/* Completes the request that is held, with @ret, or gives it back. */
 void fast_leaf_release(int ret);
+void fast_leaf_retry(void);
 
 #endif /* TESTS_UNIT_FAST_LEAF_H */

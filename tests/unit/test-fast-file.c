@@ -1023,6 +1023,7 @@ static void add(const char *name, Test *test)
 
 int main(int argc, char **argv)
 {
+    g_unsetenv("QEMU_FAST_PATH");
     qemu_init_main_loop(&error_abort);
     bdrv_init();
     g_test_init(&argc, &argv, NULL);

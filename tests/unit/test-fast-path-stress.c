@@ -556,6 +556,7 @@ static void test_gone_after_drain(void)
 
 int main(int argc, char **argv)
 {
+    g_unsetenv("QEMU_FAST_PATH");
     module_call_init(MODULE_INIT_QOM);
     bdrv_init();
     qemu_init_main_loop(&error_abort);

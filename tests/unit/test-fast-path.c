@@ -386,6 +386,38 @@ static void test_drain(void)
     blk_unref(blk);
 }
 
+static void retry_held_bh(void *opaque)
+{
+    fast_leaf_retry();
+}
+
+/* A request that the leaf gives back in a drained section is drained all the same. */
+static void test_drain_waits_for_retry(void)
+{
+    BlockBackend *blk = fast_leaf_open(RAW);
+    Request *r = qemu_memalign(FAST_LEAF_ALIGN, sizeof(*r));
+    static const BlkFastOp ops[] = { BLK_FAST_READ, BLK_FAST_WRITE };
+    unsigned i;
+
+    memset(r, 0, sizeof(*r));
+    for (i = 0; i < ARRAY_SIZE(ops); i++) {
+        memset(r->buf, i, 4096);
+        memset(fast_leaf.data, 0x77, 4096);
+        fast_leaf.mode = FAST_LEAF_HOLD;
+        submit(blk, r, ops[i], 0, 4096, 0);
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), retry_held_bh, NULL);
+        bdrv_drained_begin(blk_bs(blk));
+        g_assert_true(r->done);
+        g_assert_cmpint(r->ret, ==, 0);
+        g_assert_cmphex(r->buf[4095], ==, fast_leaf.data[4095]);
+        g_assert_cmpuint(blk_queues_in_flight(blk), ==, 0);
+        bdrv_drained_end(blk_bs(blk));
+        fast_leaf_settle();
+    }
+    qemu_vfree(r);
+    blk_unref(blk);
+}
+
 /* A bitmap that is added while a fast write is on its way knows of the write. */
 static void test_bitmap_added_in_flight(void)
 {
@@ -507,6 +539,7 @@ static void test_counts(void)
 
 int main(int argc, char **argv)
 {
+    g_unsetenv("QEMU_FAST_PATH");
     module_call_init(MODULE_INIT_QOM);
     bdrv_init();
     qemu_init_main_loop(&error_abort);
@@ -521,6 +554,8 @@ int main(int argc, char **argv)
     g_test_add_func("/fast-path/flush-covers-fast-writes",
                     test_flush_covers_fast_writes);
     g_test_add_func("/fast-path/drain", test_drain);
+    g_test_add_func("/fast-path/drain-waits-for-retry",
+                    test_drain_waits_for_retry);
     g_test_add_func("/fast-path/bitmap-added-in-flight",
                     test_bitmap_added_in_flight);
     g_test_add_func("/fast-path/resize-in-flight", test_resize_in_flight);
