@@ -14,7 +14,7 @@ static void bdrv_queue_init(QueueSlot *slot)
 {
     BdrvQueue *q = (BdrvQueue *)slot;
 
-    qemu_mutex_init(&q->lock);
+    qemu_spin_init(&q->lock);
     QLIST_INIT(&q->tracked);
 }
 
@@ -23,7 +23,7 @@ static void bdrv_queue_cleanup(QueueSlot *slot)
     BdrvQueue *q = (BdrvQueue *)slot;
 
     assert(QLIST_EMPTY(&q->tracked));
-    qemu_mutex_destroy(&q->lock);
+    qemu_spin_destroy(&q->lock);
 }
 
 void bdrv_queues_init(QueueSlots *queues)
@@ -105,18 +105,18 @@ void bdrv_queue_track(QueueSlots *queues, BdrvTrackedRequest *req)
     BdrvQueue *q = bdrv_queue(queues);
 
     req->queue = q;
-    qemu_mutex_lock(&q->lock);
+    qemu_spin_lock(&q->lock);
     QLIST_INSERT_HEAD(&q->tracked, req, list);
-    qemu_mutex_unlock(&q->lock);
+    qemu_spin_unlock(&q->lock);
 }
 
 void bdrv_queue_untrack(BdrvTrackedRequest *req)
 {
     BdrvQueue *q = req->queue;
 
-    qemu_mutex_lock(&q->lock);
+    qemu_spin_lock(&q->lock);
     QLIST_REMOVE(req, list);
-    qemu_mutex_unlock(&q->lock);
+    qemu_spin_unlock(&q->lock);
 }
 
 bool bdrv_queues_none_tracked(QueueSlots *queues)
@@ -141,7 +141,7 @@ void bdrv_queues_lock(void *opaque)
 
     qemu_mutex_lock(&queues->lock);
     QUEUE_SLOTS_FOREACH(q, queues, home) {
-        qemu_mutex_lock(&q->lock);
+        qemu_spin_lock(&q->lock);
     }
 }
 
@@ -152,7 +152,7 @@ void bdrv_queues_unlock(void *opaque)
     unsigned home;
 
     QUEUE_SLOTS_FOREACH(q, queues, home) {
-        qemu_mutex_unlock(&q->lock);
+        qemu_spin_unlock(&q->lock);
     }
     qemu_mutex_unlock(&queues->lock);
 }

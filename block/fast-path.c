@@ -69,27 +69,23 @@ unsigned long blk_queues_in_flight(BlockBackend *blk)
     return sum;
 }
 
-/* At home 0 several threads count: rare enough for the lock of the slots. */
-static void count(BlockBackend *blk, BlkQueue *q, uint64_t *ops, uint64_t *bytes,
-                  int64_t n)
+static inline void count(uint64_t *ops, uint64_t *bytes, int64_t n)
 {
-    QemuMutex *lock = &blk_fast(blk)->queues.lock;
-
-    if (unlikely(q->slot.shared)) {
-        qemu_mutex_lock(lock);
-    }
     qatomic_set_u64(ops, *ops + 1);
     qatomic_set_u64(bytes, *bytes + n);
-    if (unlikely(q->slot.shared)) {
-        qemu_mutex_unlock(lock);
-    }
 }
 
 void blk_queue_count(BlockBackend *blk, BlkFastOp op, int64_t bytes)
 {
     BlkQueue *q = blk_queue(blk);
 
-    count(blk, q, &q->ordinary_ops[op], &q->ordinary_bytes[op], bytes);
+    if (unlikely(q->slot.shared)) {
+        /* several threads count here: rare enough for the lock of the slots */
+        QEMU_LOCK_GUARD(&blk_fast(blk)->queues.lock);
+        count(&q->ordinary_ops[op], &q->ordinary_bytes[op], bytes);
+        return;
+    }
+    count(&q->ordinary_ops[op], &q->ordinary_bytes[op], bytes);
 }
 
 /*
@@ -260,7 +256,7 @@ int blk_fast_submit(BlockBackend *blk, BlkFastRequest *req)
         end(fast, q);
         goto ordinary;
     }
-    count(blk, q, &q->fast_ops[req->op], &q->fast_bytes[req->op], req->bytes);
+    count(&q->fast_ops[req->op], &q->fast_bytes[req->op], req->bytes);
     if (ret != -EINPROGRESS) {
         note_done(fast, req);
         end(fast, q);

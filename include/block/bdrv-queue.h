@@ -34,7 +34,7 @@ struct BdrvTrackedRequest;
 
 typedef struct QEMU_ALIGNED(QUEUE_SLOT_ALIGN) BdrvQueue {
     QueueSlot slot;
-    QemuMutex lock;             /* protects @tracked; its own thread's, mostly */
+    QemuSpin lock;              /* protects @tracked; its own thread's, mostly */
     QLIST_HEAD(, BdrvTrackedRequest) tracked;
     unsigned long begun;
     unsigned long ended;
