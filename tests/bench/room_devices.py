@@ -35,8 +35,17 @@ def run(context):
     with files(context) as (disk, tmpfs):
         cases = measure_all(context, leaves(disk, tmpfs))
     write_table(context, cases)
-    plot.bars(context.figures / "devices.svg", cases)
+    plot.bars(context.figures / "devices.svg", charts(cases), len({case.depth for case in cases}))
     return [case.mark() for case in cases]
+
+
+def charts(cases):
+    """A chart each transport, client and depth, with the leaves along."""
+    found = {}
+    for case in cases:
+        title = (f"{case.transport}, client {case.client}, depth {case.depth}: {case.unit()}")
+        found.setdefault(title, []).append((case.leaf, case.values))
+    return list(found.items())
 
 
 class Case:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import plot
 import results
 
 SIZE = 256 << 20
@@ -32,7 +33,17 @@ def run(context):
                     marks += judge(name, aio, depth, found)
                     rows.append((name, aio, depth, found))
     write_table(context, rows)
+    plot.bars(context.figures / "files.svg", charts(rows), len(AIO))
     return marks
+
+
+def charts(rows):
+    """A chart each file system and aio, with the depths along."""
+    found = {}
+    for name, aio, depth, ways in rows:
+        values = {who: [iops / 1000 for iops, _ in runs] for who, runs in ways.items()}
+        found.setdefault(f"{name}, aio={aio}: thousand IOPS", []).append((f"depth {depth}", values))
+    return list(found.items())
 
 
 def fill(image):
