@@ -58,34 +58,22 @@ void bdrv_queue_wrote_up_to(QueueSlots *queues, uint64_t end)
 
 unsigned long bdrv_queues_in_flight(QueueSlots *queues)
 {
-    unsigned long sum = 0;
     BdrvQueue *q;
-    unsigned home;
+    unsigned long ended = QUEUE_SLOTS_SUM(q, queues, queue_read(&q->ended));
 
-    QUEUE_SLOTS_FOREACH(q, queues, home) {
-        sum -= queue_read(&q->ended);
-    }
     /*
      * Every end has been read (acquire) before the first begin is.  A slot that
      * the first walk did not see is seen here if it holds the begin of an end
      * that was: it was made before that begin.
      */
-    QUEUE_SLOTS_FOREACH(q, queues, home) {
-        sum += queue_read(&q->begun);
-    }
-    return sum;
+    return QUEUE_SLOTS_SUM(q, queues, queue_read(&q->begun)) - ended;
 }
 
 unsigned bdrv_queues_write_gen(QueueSlots *queues)
 {
-    unsigned sum = 0;
     BdrvQueue *q;
-    unsigned home;
 
-    QUEUE_SLOTS_FOREACH(q, queues, home) {
-        sum += queue_read(&q->write_gen);
-    }
-    return sum;
+    return QUEUE_SLOTS_SUM(q, queues, queue_read(&q->write_gen));
 }
 
 uint64_t bdrv_queues_wr_highest_offset(QueueSlots *queues)

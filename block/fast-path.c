@@ -36,37 +36,25 @@ void blk_queue_end(BlockBackend *blk)
     queue_add(&q->slot, &q->ended, 1);
 }
 
+/* All ends before all begins, in both, see block/bdrv-queue.h. */
 unsigned long blk_fast_in_flight(BlockBackend *blk)
 {
-    BlkFast *fast = blk_fast(blk);
-    unsigned long sum = 0;
+    QueueSlots *queues = &blk_fast(blk)->queues;
     BlkQueue *q;
-    unsigned home;
+    unsigned long ended = QUEUE_SLOTS_SUM(q, queues, queue_read(&q->fast_ended));
 
-    QUEUE_SLOTS_FOREACH(q, &fast->queues, home) {
-        sum -= queue_read(&q->fast_ended);
-    }
-    QUEUE_SLOTS_FOREACH(q, &fast->queues, home) {
-        sum += queue_read(&q->fast_begun);
-    }
-    return sum;
+    return QUEUE_SLOTS_SUM(q, queues, queue_read(&q->fast_begun)) - ended;
 }
 
 unsigned long blk_queues_in_flight(BlockBackend *blk)
 {
-    BlkFast *fast = blk_fast(blk);
-    unsigned long sum = 0;
+    QueueSlots *queues = &blk_fast(blk)->queues;
     BlkQueue *q;
-    unsigned home;
+    unsigned long ended = QUEUE_SLOTS_SUM(q, queues, queue_read(&q->ended) +
+                                                     queue_read(&q->fast_ended));
 
-    /* All ends before all begins, see block/bdrv-queue.h. */
-    QUEUE_SLOTS_FOREACH(q, &fast->queues, home) {
-        sum -= queue_read(&q->ended) + queue_read(&q->fast_ended);
-    }
-    QUEUE_SLOTS_FOREACH(q, &fast->queues, home) {
-        sum += queue_read(&q->begun) + queue_read(&q->fast_begun);
-    }
-    return sum;
+    return QUEUE_SLOTS_SUM(q, queues, queue_read(&q->begun) +
+                                      queue_read(&q->fast_begun)) - ended;
 }
 
 static inline void count(uint64_t *ops, uint64_t *bytes, int64_t n)

@@ -142,12 +142,6 @@ static bool same_path(const BdrvFastPath *a, const BdrvFastPath *b)
     return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-/* What is closed for good has no path: only nodes, to know what it looked at. */
-static bool usable(const BdrvFastPath *path)
-{
-    return path->submit != NULL;
-}
-
 /*
  * A path that is in use is written only once it is closed and empty, which is
  * when the last of its requests calls for this again.
@@ -180,7 +174,7 @@ static void resolve_bh(void *opaque)
             fast->path = path;
         }
         if (!reasons) {
-            assert(usable(&path));
+            assert(path.submit);
             fast->was_open = true;
         }
         if (fast->serialising) {

@@ -94,6 +94,15 @@ static inline unsigned queue_slots_n(QueueSlots *slots)
     for ((home) = 0; (home) < queue_slots_n(slots); (home)++)               \
         if (((slot) = (void *)queue_slot_at(slots, home)) == NULL) { } else
 
+/* The sum of @term, made of each slot in turn as @slot; an unsigned long. */
+#define QUEUE_SLOTS_SUM(slot, slots, term) ({                               \
+        unsigned long sum_ = 0;                                             \
+        unsigned home_;                                                     \
+        QUEUE_SLOTS_FOREACH(slot, slots, home_) {                           \
+            sum_ += (term);                                                 \
+        }                                                                   \
+        sum_; })
+
 /*
  * Adds @n to *@ptr, a word of @slot, which is the calling thread's.
  * Release: who reads the sum with queue_read() sees what was done before.
