@@ -48,14 +48,14 @@ static void co_prepare(struct io_uring_sqe *sqe, LuringCo *c)
 
 static void co_queue(LuringState *s, LuringCo *c)
 {
-    struct io_uring_sqe *sqe = luring_get_sqe(s);
+    struct io_uring_sqe *sqe = aio_ring_get_sqe(s->ring);
 
     if (sqe) {
         co_prepare(sqe, c);
     } else {
         QSIMPLEQ_INSERT_TAIL(&s->co_waiting, c, next);
     }
-    luring_queued(s);
+    luring_queued(s, !sqe);
 }
 
 void luring_co_fill(LuringState *s)
@@ -63,7 +63,7 @@ void luring_co_fill(LuringState *s)
     LuringCo *c;
 
     while ((c = QSIMPLEQ_FIRST(&s->co_waiting))) {
-        struct io_uring_sqe *sqe = io_uring_get_sqe(&s->uring);
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring->uring);
 
         if (!sqe) {
             return;
@@ -143,7 +143,7 @@ int coroutine_fn luring_co_submit(BlockDriverState *bs, int fd, uint64_t offset,
 
     trace_luring_co_begin(s, &c, fd, offset, qiov ? qiov->size : 0, type);
     co_queue(s, &c);
-    /* luring_submit() completes nothing: the coroutine is not entered before */
+    /* aio_ring_submit() completes nothing: the coroutine is not entered before */
     qemu_coroutine_yield();
     return c.ret;
 }

@@ -61,7 +61,7 @@ void luring_fast_fill(LuringState *s)
     BlkFastRequest *req;
 
     while ((req = QSIMPLEQ_FIRST(&s->fast_waiting))) {
-        struct io_uring_sqe *sqe = io_uring_get_sqe(&s->uring);
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring->uring);
 
         if (!sqe) {
             return;
@@ -76,14 +76,14 @@ int luring_fast_submit(LuringState *s, BlkFastRequest *req, int fd,
                        const LuringFile *file, int64_t offset)
 {
     bool registered = luring_file_use(s, file->number, fd);
-    struct io_uring_sqe *sqe = luring_get_sqe(s);
+    struct io_uring_sqe *sqe = aio_ring_get_sqe(s->ring);
 
     if (likely(sqe)) {
         prepare(sqe, req, registered ? file->number : fd, registered, offset);
     } else {
         wait_for_sqe(s, req, fd, offset);
     }
-    luring_queued(s);
+    luring_queued(s, !sqe);
     return -EINPROGRESS;
 }
 

@@ -37,7 +37,7 @@ static void __attribute__((__constructor__)) luring_files_init(void)
 
 void luring_files_attach(LuringState *s)
 {
-    s->files_fail = io_uring_register_files_sparse(&s->uring, LURING_FILES) < 0;
+    s->files_fail = io_uring_register_files_sparse(&s->ring->uring, LURING_FILES) < 0;
     QEMU_LOCK_GUARD(&rings_lock);
     QLIST_INSERT_HEAD(&rings, s, next);
 }
@@ -51,13 +51,13 @@ void luring_files_detach(LuringState *s)
 /* What is queued refers to what is registered now. */
 static int update(LuringState *s, int number, int fd)
 {
-    if (io_uring_sq_ready(&s->uring)) {
-        luring_submit(s);
-        if (io_uring_sq_ready(&s->uring)) {
+    if (io_uring_sq_ready(&s->ring->uring)) {
+        aio_ring_submit(s->ring);
+        if (io_uring_sq_ready(&s->ring->uring)) {
             return -EBUSY;
         }
     }
-    return io_uring_register_files_update(&s->uring, number, &fd, 1);
+    return io_uring_register_files_update(&s->ring->uring, number, &fd, 1);
 }
 
 bool luring_file_register(LuringState *s, int number, int fd)

@@ -4,61 +4,39 @@
  */
 
 #include "qemu/osdep.h"
+#include "block/block.h"
 #include "block/io-uring.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/memalign.h"
 
-static const unsigned polled_setup[] = {
-    IORING_SETUP_IOPOLL | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL |
-    IORING_SETUP_SINGLE_ISSUER,
-    IORING_SETUP_IOPOLL | IORING_SETUP_CQSIZE,
-};
-
-void luring_polled_submitted(LuringState *s)
+/* The kernel looks for completions, once. */
+void luring_polled_look(LuringState *s)
 {
-    if (s->in_flight) {
+    if (s->ring->in_flight) {
+        aio_ring_enter(s->ring, 0, 0);
+        aio_ring_reap(s->ring, NULL);
+    }
+    if (s->ring->in_flight) {
         qemu_bh_schedule(s->bh);
     }
 }
 
-/* The kernel looks for completions, once. */
-void luring_polled_look(LuringState *s)
-{
-    if (s->in_flight) {
-        io_uring_get_events(&s->uring);
-        luring_reap(s);
-        luring_polled_submitted(s);
-    }
-}
-
-/* A nested event loop, and what is left when it returns. */
-static void polled_readable(void *opaque)
-{
-    luring_reap(opaque);
-}
-
 LuringState *luring_polled_new(LuringState *s)
 {
-    LuringState *polled;
+    bool shared = s->ctx == qemu_get_aio_context();
+    AioRing *ring = aio_ring_new(s->ctx, shared ? AIO_RING_IOPOLL_SHARED
+                                                : AIO_RING_IOPOLL, NULL);
 
-    polled = s->owned ? luring_new(polled_setup, ARRAY_SIZE(polled_setup), NULL)
-                      : luring_new(&polled_setup[1], 1, NULL);
-    if (!polled) {
+    if (!ring) {
         warn_report_once("no memory for a polled io_uring: "
                          "io-uring-iopoll=on has no effect");
         return NULL;
     }
-    polled->owned = s->owned;
-    polled->iopoll = true;
-    polled->ctx = s->ctx;
-    polled->bh = aio_bh_new(s->ctx, luring_bh, polled);
-    /* with no poll function: see include/block/io-uring.h */
-    aio_set_fd_handler(s->ctx, polled->uring.ring_fd, polled_readable, NULL, NULL,
-                       NULL, polled);
-    luring_files_attach(polled);
-    s->polled = polled;
-    return polled;
+    s->polled = luring_new(ring);
+    s->polled->iopoll = true;
+    luring_attach_aio_context(s->polled, s->ctx);
+    return s->polled;
 }
 
 void luring_polled_free(LuringState *s)

@@ -40,8 +40,33 @@ typedef struct AioLoopCounters {
 typedef struct AioLoop {
     AioPollMode mode;           /* atomic */
     AioRing *ring;              /* see block/aio-ring.h; NULL: there is none */
+
+    /* handlers with a poll function; written with the AioContext's list_lock */
+    unsigned poll_sources;
+
+    /* home thread */
+    int64_t idle_check;         /* when handlers are next checked for idleness */
+    unsigned unlooked;          /* turns that did not look at descriptors */
     AioLoopCounters counters;
 } AioLoop;
+
+/*
+ * The calling thread has come to run @ctx, for as long as it lives.
+ */
+void aio_loop_enter(AioContext *ctx);
+
+/*
+ * What is called when @ctx begins and ends to poll the handler of @fd in place of
+ * watching the descriptor; either may be NULL.  Else as aio_set_event_notifier_poll().
+ */
+void aio_set_fd_poll(AioContext *ctx, int fd, void (*io_poll_begin)(void *opaque),
+                     void (*io_poll_end)(void *opaque));
+
+/* Home thread. */
+#define aio_loop_count(ctx, name) \
+    aio_loop_count_many(ctx, name, 1)
+#define aio_loop_count_many(ctx, name, n) \
+    qatomic_set(&(ctx)->loop.counters.name, (ctx)->loop.counters.name + (n))
 
 /*
  * Changes how @ctx waits, from now on: wakes its thread to take note.  Any thread.
