@@ -3,7 +3,7 @@
  * The file leaves of the fast path, on real files: in the current folder, which
  * should be a disk, and in /dev/shm.
  *
- * Functions of liburing are wrapped (see meson.build), to count batches, to make
+ * The system call and functions of liburing are wrapped (see meson.build), to count batches, to make
  * requests fail that no file would, and to stand in for devices that poll.
  */
 
@@ -40,7 +40,7 @@ static struct {
     int result;
     int left;                   /* how often, still */
     int after;                  /* as many calls, still, that go well */
-    int calls;                  /* of io_uring_submit() that had something to do */
+    int calls;                  /* of aio_ring_enter() that had requests */
     int entries;
     int dsync;                  /* entries with RWF_DSYNC */
     int fsync;
@@ -96,8 +96,8 @@ static bool kernel_has_stand_in(void)
     return true;
 }
 
-int __real_io_uring_submit(struct io_uring *uring);
-int __wrap_io_uring_submit(struct io_uring *uring);
+int __real_aio_ring_enter(AioRing *ring, unsigned wait_nr, int64_t timeout);
+int __wrap_aio_ring_enter(AioRing *ring, unsigned wait_nr, int64_t timeout);
 
 #ifndef IORING_NOP_INJECT_RESULT
 #define IORING_NOP_INJECT_RESULT 1
@@ -125,10 +125,23 @@ static void inject(struct io_uring_sqe *sqe)
     fault.left--;
 }
 
-int __wrap_io_uring_submit(struct io_uring *uring)
+static struct io_uring_sqe *queued(AioRing *ring, unsigned i)
 {
-    unsigned i, n = io_uring_sq_ready(uring);
+    struct io_uring_sq *sq = &ring->uring.sq;
+    struct io_uring_sqe *sqe = &sq->sqes[i & *sq->kring_mask];
 
+    return sqe->user_data & LURING_WAY_MASK ? sqe : NULL;
+}
+
+int __wrap_aio_ring_enter(AioRing *ring, unsigned wait_nr, int64_t timeout)
+{
+    unsigned end = ring->uring.sq.sqe_tail, n = 0, i;
+    unsigned begin = end - io_uring_sq_ready(&ring->uring);
+    struct io_uring_sqe *sqe;
+
+    for (i = begin; i != end; i++) {
+        n += queued(ring, i) != NULL;
+    }
     if (n && fault.after > 0) {
         fault.after--;
     } else if (fault.kind == FAULT_REFUSE && n && fault.left > 0) {
@@ -136,10 +149,11 @@ int __wrap_io_uring_submit(struct io_uring *uring)
         return fault.result;
     }
     qatomic_add(&fault.calls, n > 0);
-    for (i = 0; i < n; i++) {
-        unsigned at = (uring->sq.sqe_tail - n + i) & *uring->sq.kring_mask;
-        struct io_uring_sqe *sqe = &uring->sq.sqes[at];
-
+    for (i = begin; i != end; i++) {
+        sqe = queued(ring, i);
+        if (!sqe) {
+            continue;
+        }
         qatomic_add(&fault.entries, 1);
         qatomic_add(&fault.fsync, sqe->opcode == IORING_OP_FSYNC);
         qatomic_add(&fault.dsync, sqe->opcode == IORING_OP_WRITE &&
@@ -149,7 +163,7 @@ int __wrap_io_uring_submit(struct io_uring *uring)
             inject(sqe);
         }
     }
-    return __real_io_uring_submit(uring);
+    return __real_aio_ring_enter(ring, wait_nr, timeout);
 }
 
 static void fault_set(Fault kind, int result, int times)
@@ -172,7 +186,7 @@ static bool kernel_injects(void)
     io_uring_prep_nop(sqe);
     sqe->rw_flags = IORING_NOP_INJECT_RESULT;
     sqe->len = -EAGAIN;
-    __real_io_uring_submit(&uring);
+    io_uring_submit(&uring);
     g_assert_cmpint(io_uring_wait_cqe(&uring, &cqe), ==, 0);
     res = cqe->res;
     io_uring_queue_exit(&uring);

@@ -39,10 +39,10 @@ void aio_polling_add(AioContext *ctx, AioHandler *node);
 
 /*
  * Polls, for as long as the mode has it and no longer than *@timeout (-1: no
- * limit).  Returns whether anything was found.  *@timeout is then 0, or else what
- * is left of it.
+ * limit), since @start.  *@timeout is then what is left of it: 0 where the turn is
+ * not to wait.
  */
-bool aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
+void aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
                      int64_t *timeout);
 
 /*

@@ -9,21 +9,20 @@
 #include "qemu/main-loop.h"
 #include "loop-internal.h"
 
-/* Turns that find something by polling, until one looks at the descriptors too. */
+/* Turns that do not wait, until one looks at descriptors that have to be asked. */
 #define TURNS_UNLOOKED 8
 
 /*
  * Whether descriptors are to be looked at in a turn that does not wait.  A ring
- * tells; poll() and epoll have to be asked, and are, if nothing was @found, and
- * now and then even so: handlers that always find something shut out nobody.
+ * tells.  poll() and epoll have to be asked: always, if there are handlers without
+ * a poll function, and now and then if all have one, since not all take part in
+ * polling.  Or else what always finds something, or a bottom half that schedules
+ * itself, would shut out the others.
  */
-static bool is_to_look(AioContext *ctx, bool found)
+static bool is_to_look(AioContext *ctx)
 {
-    if (ctx->fdmon_ops->need_wait(ctx)) {
-        return true;
-    }
-    return !aio_loop_has_ring(ctx) &&
-           (!found || ++ctx->loop.unlooked % TURNS_UNLOOKED == 0);
+    return ctx->fdmon_ops->need_wait(ctx) ||
+           (!aio_loop_has_ring(ctx) && ++ctx->loop.unlooked % TURNS_UNLOOKED == 0);
 }
 
 static void look(AioContext *ctx, AioHandlerList *ready_list, int64_t timeout)
@@ -49,7 +48,7 @@ static void sleep_for(AioContext *ctx, AioHandlerList *ready_list, int64_t timeo
     } else {
         aio_loop_count(ctx, sleeps);
     }
-    if (timeout || is_to_look(ctx, true)) {
+    if (timeout || is_to_look(ctx)) {
         look(ctx, ready_list, timeout);
     }
     /* after the wait */
@@ -95,7 +94,7 @@ bool aio_poll(AioContext *ctx, bool blocking)
                                                           : ctx;
     bool timed = ctx->poll_max_ns || ctx->loop.mode == AIO_POLL_BUSY;
     int64_t timeout, start, block_ns = 0;
-    bool found, progress, ran;
+    bool progress, ran;
 
     /* so notify_me has one writer */
     assert(in_aio_context_home_thread(home));
@@ -104,10 +103,10 @@ bool aio_poll(AioContext *ctx, bool blocking)
 
     start = timed ? get_clock() : 0;
     timeout = blocking ? aio_compute_timeout(ctx) : 0;
-    found = aio_polling_run(ctx, &ready, start, &timeout);
+    aio_polling_run(ctx, &ready, start, &timeout);
     if (timeout) {
         sleep_for(ctx, &ready, timeout);
-    } else if (is_to_look(ctx, found)) {
+    } else if (is_to_look(ctx)) {
         look(ctx, &ready, 0);
     }
     aio_notify_accept(ctx);

@@ -238,16 +238,18 @@ static void submit(AioContext *ctx, AioHandlerList *ready_list)
     }
 }
 
-bool aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
+void aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
                      int64_t *timeout)
 {
     int64_t max_ns = time_to_poll(ctx, *timeout);
     bool found;
 
     if (max_ns == 0) {
-        /* a turn that does not wait leaves out nobody */
-        return *timeout == 0 && ctx->poll_started &&
-               ask_all(ctx, ready_list, start);
+        if (*timeout == 0 && ctx->poll_started) {
+            /* a turn that does not wait leaves out nobody */
+            ask_all(ctx, ready_list, start);
+        }
+        return;
     }
 
     begin(ctx);
@@ -266,7 +268,6 @@ bool aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
             *timeout = MAX(*timeout - (get_clock() - start), 0);
         }
     }
-    return found;
 }
 
 void aio_polling_adjust(AioContext *ctx, AioPolledEvent *poll, int64_t block_ns)
