@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where an IOThread runs: its host CPUs, and the name under which the host's
- * tools show it.
+ * Where an IOThread runs: its host CPUs, the host nodes whose memory it prefers,
+ * and the name under which the host's tools show it.
  *
- * The property cpu-affinity of -object iothread is kept in IOThreadPlacement
- * until the thread runs, and then lives in the host's kernel alone: what a
- * management program changes from outside is what query-iothreads and qom-get
- * show.  Everything here is called from the main loop with the BQL held.
+ * The properties cpu-affinity and node-affinity of -object iothread are kept in
+ * IOThreadPlacement until the thread runs.  From then on the CPUs live in the
+ * host's kernel: what a management program changes from outside is what
+ * query-iothreads and qom-get show.  A thread's memory policy nobody can change
+ * or read from outside, so that the nodes shown are those that were set.
+ *
+ * cpu-affinity, once given, tells the CPUs, in or out of the nodes; without it
+ * node-affinity does.  Everything here is called from the main loop with the BQL
+ * held.
  */
 
 #ifndef SYSTEM_IOTHREAD_PLACEMENT_H
@@ -17,10 +22,16 @@
 
 struct IOThread;
 
-typedef struct IOThreadPlacement {
-    /* private: the CPUs asked for before the thread runs; NULL for any */
-    unsigned long *cpus;
+/* Host CPUs or host nodes; no bits for none. */
+typedef struct IOThreadSet {
+    unsigned long *bits;
     unsigned long nbits;
+} IOThreadSet;
+
+typedef struct IOThreadPlacement {
+    /* private: what the properties were set to last */
+    IOThreadSet cpus;
+    IOThreadSet nodes;
     bool started;
 } IOThreadPlacement;
 
@@ -28,9 +39,8 @@ typedef struct IOThreadPlacement {
 void iothread_placement_class_init(ObjectClass *klass);
 
 /*
- * Names the thread, which must be running, and moves it to the CPUs asked for.
- * Fails when one of them does not exist, is offline or is not allowed for this
- * process; the thread then stays where it was.
+ * Names the thread, which must be running, and places it as the properties ask.
+ * Fails when the host does not allow all of it.
  */
 void iothread_placement_start(struct IOThread *iothread, Error **errp);
 

@@ -63,12 +63,13 @@ class Program:
 
 
 @contextlib.contextmanager
-def run(program, arguments, monitor, environment=None):
-    """A program; monitor makes its options of a file descriptor. Yields process and QMP."""
+def run(program, arguments, monitor, environment=None, enter=None):
+    """A program, which calls enter before it is one; monitor makes its options of a file
+    descriptor. Yields process and QMP."""
     ours, theirs = socket.socketpair()
     process = subprocess.Popen([program, *monitor(theirs.fileno()), *arguments],
                                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-                               env={**os.environ, **(environment or {})})
+                               env={**os.environ, **(environment or {})}, preexec_fn=enter)
     theirs.close()
     try:
         qmp = Qmp(Lines(ours, Deadline(SECONDS), io.BytesIO()),

@@ -1,98 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The property cpu-affinity of IOThreads and the names of their threads.
+ * Where IOThreads run on this host, and the names of their threads.
  */
 
 #include "qemu/osdep.h"
 #include <sched.h>
 #include "qapi/error.h"
 #include "qapi/qapi-commands-iothread.h"
-#include "qapi/qobject-input-visitor.h"
-#include "qobject/qlist.h"
-#include "qobject/qdict.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
-#include "qom/object_interfaces.h"
+#include "qemu/bitmap.h"
+#include "block/aio-wait.h"
 #include "qom/qom-qobject.h"
-#include "system/iothread.h"
+#include "iothread-object.h"
 
-/* The CPUs that this test may use; it needs one, and has more to say with two. */
-static GArray *cpus;
-
-static void find_cpus(void)
-{
-    cpu_set_t set;
-    int cpu;
-
-    cpus = g_array_new(false, false, sizeof(int));
-    g_assert_cmpint(sched_getaffinity(0, sizeof(set), &set), ==, 0);
-    for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (CPU_ISSET(cpu, &set)) {
-            g_array_append_val(cpus, cpu);
-        }
-    }
-    g_assert_cmpuint(cpus->len, >, 0);
-}
-
-static int cpu_at(unsigned i)
-{
-    return g_array_index(cpus, int, i);
-}
-
-static QList *list_of(int n, ...)
-{
-    QList *list = qlist_new();
-    va_list ap;
-
-    va_start(ap, n);
-    while (n--) {
-        qlist_append_int(list, va_arg(ap, int));
-    }
-    va_end(ap);
-    return list;
-}
+#ifdef CONFIG_NUMA
+#include <numa.h>
+#include <numaif.h>
+#endif
 
 /* Makes an IOThread as object-add does; NULL and @errp when refused. */
 static IOThread *add(const char *id, QList *affinity, Error **errp)
 {
     QDict *props = qdict_new();
-    Visitor *v;
-    Object *obj;
 
     if (affinity) {
         qdict_put(props, "cpu-affinity", affinity);
     }
-    v = qobject_input_visitor_new(QOBJECT(props));
-    obj = user_creatable_add_type(TYPE_IOTHREAD, id, props, v, errp);
-    visit_free(v);
-    qobject_unref(props);
-    if (!obj) {
-        return NULL;
-    }
-    object_unref(obj);   /* /objects holds it until del() */
-    return IOTHREAD(obj);
-}
-
-static void del(const char *id)
-{
-    user_creatable_del(id, &error_abort);
-}
-
-/* What the kernel says: the truth that every view must agree with. */
-static void assert_runs_on(IOThread *iothread, int n, ...)
-{
-    cpu_set_t want, now;
-    va_list ap;
-
-    CPU_ZERO(&want);
-    va_start(ap, n);
-    while (n--) {
-        CPU_SET(va_arg(ap, int), &want);
-    }
-    va_end(ap);
-    g_assert_cmpint(sched_getaffinity(iothread->thread_id, sizeof(now), &now),
-                    ==, 0);
-    g_assert_true(CPU_EQUAL(&want, &now));
+    return iothread_add(id, props, errp);
 }
 
 static void assert_refused(Error *err, const char *what)
@@ -107,11 +42,11 @@ static void assert_refused(Error *err, const char *what)
 
 static void thread_runs_where_it_is_told(void)
 {
-    int last = cpu_at(cpus->len - 1);
+    int last = cpu_at(cpu_count() - 1);
     IOThread *iothread = add("io0", list_of(1, last), &error_abort);
 
     assert_runs_on(iothread, 1, last);
-    del("io0");
+    iothread_del("io0");
 }
 
 static void thread_inherits_when_nothing_is_told(void)
@@ -123,7 +58,7 @@ static void thread_inherits_when_nothing_is_told(void)
     g_assert_cmpint(sched_getaffinity(iothread->thread_id, sizeof(thread),
                                       &thread), ==, 0);
     g_assert_true(CPU_EQUAL(&process, &thread));
-    del("io0");
+    iothread_del("io0");
 }
 
 static void query_shows_what_the_kernel_has(void)
@@ -139,14 +74,14 @@ static void query_shows_what_the_kernel_has(void)
 
     /* as taskset or virsh iothreadpin do */
     CPU_ZERO(&outside);
-    CPU_SET(cpu_at(cpus->len - 1), &outside);
+    CPU_SET(cpu_at(cpu_count() - 1), &outside);
     g_assert_cmpint(sched_setaffinity(iothread->thread_id, sizeof(outside),
                                       &outside), ==, 0);
     info = qmp_query_iothreads(&error_abort);
     g_assert_cmpint(info->value->cpu_affinity->value, ==,
-                    cpu_at(cpus->len - 1));
+                    cpu_at(cpu_count() - 1));
     qapi_free_IOThreadInfoList(info);
-    del("io0");
+    iothread_del("io0");
 }
 
 static void running_thread_can_be_moved(void)
@@ -154,7 +89,7 @@ static void running_thread_can_be_moved(void)
     IOThread *iothread;
     QList *both;
 
-    if (cpus->len < 2) {
+    if (cpu_count() < 2) {
         g_test_skip("needs two CPUs");
         return;
     }
@@ -164,13 +99,13 @@ static void running_thread_can_be_moved(void)
                                 QOBJECT(both), &error_abort);
     qobject_unref(both);
     assert_runs_on(iothread, 2, cpu_at(0), cpu_at(1));
-    del("io0");
+    iothread_del("io0");
 }
 
 static void refused_move_changes_nothing(void)
 {
     IOThread *iothread = add("io0", list_of(1, cpu_at(0)), &error_abort);
-    QList *list = list_of(2, cpu_at(cpus->len - 1), UINT16_MAX);
+    QList *list = list_of(2, cpu_at(cpu_count() - 1), UINT16_MAX);
     Error *err = NULL;
 
     object_property_set_qobject(OBJECT(iothread), "cpu-affinity",
@@ -178,7 +113,7 @@ static void refused_move_changes_nothing(void)
     qobject_unref(list);
     assert_refused(err, "host CPU 65535");
     assert_runs_on(iothread, 1, cpu_at(0));
-    del("io0");
+    iothread_del("io0");
 }
 
 static void absent_cpu_is_refused_by_number(void)
@@ -198,6 +133,49 @@ static void empty_list_is_refused(void)
     assert_refused(err, "names no host CPU");
 }
 
+#ifdef CONFIG_NUMA
+typedef struct Policy {
+    int mode;
+    unsigned long nodes[1024 / BITS_PER_LONG];
+} Policy;
+
+/* In the thread: a memory policy is its caller's. */
+static void get_policy(void *opaque)
+{
+    Policy *policy = opaque;
+
+    g_assert_cmpint(get_mempolicy(&policy->mode, policy->nodes,
+                                  sizeof(policy->nodes) * 8, NULL, 0), ==, 0);
+}
+
+static void thread_prefers_memory_of_its_node(void)
+{
+    IOThread *iothread;
+    QDict *props = qdict_new();
+    Policy policy = {};
+    int node;
+
+    if (numa_available() < 0) {
+        g_test_skip("no NUMA memory policies here");
+        return;
+    }
+    node = numa_node_of_cpu(cpu_at(0));
+    qdict_put(props, "node-affinity", list_of(1, node));
+    iothread = iothread_add("io0", props, &error_abort);
+    aio_wait_bh_oneshot(iothread->ctx, get_policy, &policy);
+
+    /* the mode comes with flags; see linux/mempolicy.h */
+    g_assert_cmpint(policy.mode & 0xff, ==, MPOL_PREFERRED);
+    g_assert_cmpint(find_first_bit(policy.nodes, 1024), ==, node);
+    g_assert_cmpint(bitmap_count_one(policy.nodes, 1024), ==, 1);
+
+    memset(&policy, 0, sizeof(policy));
+    get_policy(&policy);
+    g_assert_cmpint(policy.mode, ==, MPOL_DEFAULT);
+    iothread_del("io0");
+}
+#endif
+
 static void assert_named(const char *id, const char *want)
 {
     IOThread *iothread = add(id, NULL, &error_abort);
@@ -207,7 +185,7 @@ static void assert_named(const char *id, const char *want)
 
     g_assert_true(g_file_get_contents(path, &name, NULL, NULL));
     g_assert_cmpstr(g_strchomp(name), ==, want);
-    del(id);
+    iothread_del(id);
 }
 
 static void name_tells_which_iothread_it_is(void)
@@ -222,7 +200,6 @@ int main(int argc, char **argv)
 {
     module_call_init(MODULE_INIT_QOM);
     qemu_init_main_loop(&error_abort);
-    find_cpus();
     g_test_init(&argc, &argv, NULL);
 #define TEST(name) g_test_add_func("/iothread-placement/" #name, name)
     TEST(thread_runs_where_it_is_told);
@@ -232,6 +209,9 @@ int main(int argc, char **argv)
     TEST(refused_move_changes_nothing);
     TEST(absent_cpu_is_refused_by_number);
     TEST(empty_list_is_refused);
+#ifdef CONFIG_NUMA
+    TEST(thread_prefers_memory_of_its_node);
+#endif
     TEST(name_tells_which_iothread_it_is);
 #undef TEST
     return g_test_run();
