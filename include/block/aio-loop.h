@@ -43,6 +43,7 @@ typedef struct AioLoop {
 
     /* handlers with a poll function; written with the AioContext's list_lock */
     unsigned poll_sources;
+    bool begin_again;           /* atomic: handlers have got an io_poll_begin() */
 
     /* home thread */
     int64_t idle_check;         /* when handlers are next checked for idleness */

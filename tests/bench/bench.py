@@ -18,7 +18,7 @@ import results
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent
-ROOMS = ["ringload", "core", "files", "devices"]
+ROOMS = ["ringload", "core", "iothreads", "files", "devices"]
 
 
 class Context:

@@ -30,11 +30,14 @@ def ringload(context, transport, depth, extra=()):
 
 
 @contextlib.contextmanager
-def vhost_user(context, build, blockdevs):
-    """A storage daemon that exports the last of blockdevs; yields ringload's options."""
+def vhost_user(context, build, blockdevs, iothread=""):
+    """A storage daemon that exports the last of blockdevs; yields ringload's options.
+
+    iothread: further options of its IOThread.
+    """
     with tempfile.TemporaryDirectory(prefix="mqb-") as folder:
         socket = Path(folder) / "s"
-        arguments = ["--object", "iothread,id=io0"]
+        arguments = ["--object", "iothread,id=io0" + iothread]
         for blockdev in blockdevs:
             arguments += ["--blockdev", blockdev]
         arguments += ["--export", "vhost-user-blk,id=e,node-name=leaf,iothread=io0,writable=on,"

@@ -164,8 +164,11 @@ void aio_set_fd_poll(AioContext *ctx, int fd, IOHandler *io_poll_begin,
     if (node) {
         node->io_poll_begin = io_poll_begin;
         node->io_poll_end = io_poll_end;
+        /* it may take part in polling already: the home thread is to look */
+        qatomic_store_release(&ctx->loop.begin_again, true);
     }
     qemu_lockcnt_dec(&ctx->list_lock);
+    aio_notify(ctx);
 }
 
 void aio_set_event_notifier_poll(AioContext *ctx, EventNotifier *notifier,

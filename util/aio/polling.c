@@ -128,10 +128,12 @@ static void begin(AioContext *ctx)
 {
     AioHandler *node;
 
-    if (ctx->poll_started) {
+    if (ctx->poll_started && !qatomic_read(&ctx->loop.begin_again)) {
         return;
     }
     ctx->poll_started = true;
+    /* a full barrier: the functions, which were written before it, are read after */
+    qatomic_xchg(&ctx->loop.begin_again, false);
     QLIST_FOREACH(node, &ctx->poll_aio_handlers, node_poll) {
         if (!aio_handler_is_deleted(node) && node->io_poll_begin) {
             node->io_poll_begin(node->opaque);

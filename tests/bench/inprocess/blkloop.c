@@ -77,6 +77,7 @@ static struct {
     bool write;
     bool fast;
     bool refill;
+    bool busy;
     unsigned batch;
     unsigned block_size;
     double seconds;
@@ -263,6 +264,11 @@ static void worker_init(Worker *w, unsigned index, BlockBackend *blk)
 
     w->blk = blk;
     w->ctx = aio_context_new(&error_fatal);
+#ifdef HAVE_FAST_PATH
+    if (opts.busy) {
+        aio_context_set_poll_mode(w->ctx, AIO_POLL_BUSY);
+    }
+#endif
     w->cpu = opts.n_cpus ? opts.cpus[index % opts.n_cpus] : -1;
     w->random = (index + 1) * 0x9e3779b97f4a7c15ull;
     w->slots = g_new0(Slot, opts.batch);
@@ -299,6 +305,7 @@ static void help(void)
 "  --write            write, not read\n"
 "  --way WAY          ordinary (default) or fast; the base has no fast path\n"
 "  --batch N          requests in flight, submitted together (default 32)\n"
+"  --busy             never sleep (poll-mode=busy); the base has no such mode\n"
 "  --refill           submit new ones as soon as some have completed\n"
 "  --block-size N     bytes of a request (default 4k)\n"
 "  --seconds S        measured, after a quarter as warm-up (default 2)\n"
@@ -326,7 +333,7 @@ static void parse(int argc, char **argv)
 {
     enum {
         OPT_GRAPH, OPT_THREADS, OPT_OWN_NODES, OPT_WRITE, OPT_BATCH,
-        OPT_WAY, OPT_REFILL, OPT_BLOCK_SIZE, OPT_SECONDS, OPT_REQUESTS, OPT_CPUS, OPT_HELP,
+        OPT_WAY, OPT_BUSY, OPT_REFILL, OPT_BLOCK_SIZE, OPT_SECONDS, OPT_REQUESTS, OPT_CPUS, OPT_HELP,
     };
     static const struct option options[] = {
         { "graph", required_argument, NULL, OPT_GRAPH },
@@ -334,6 +341,7 @@ static void parse(int argc, char **argv)
         { "own-nodes", no_argument, NULL, OPT_OWN_NODES },
         { "write", no_argument, NULL, OPT_WRITE },
         { "way", required_argument, NULL, OPT_WAY },
+        { "busy", no_argument, NULL, OPT_BUSY },
         { "refill", no_argument, NULL, OPT_REFILL },
         { "batch", required_argument, NULL, OPT_BATCH },
         { "block-size", required_argument, NULL, OPT_BLOCK_SIZE },
@@ -374,6 +382,13 @@ static void parse(int argc, char **argv)
                 exit(1);
             }
 #endif
+            break;
+        case OPT_BUSY:
+#ifndef HAVE_FAST_PATH
+            error_report("--busy: this is the unpatched base");
+            exit(1);
+#endif
+            opts.busy = true;
             break;
         case OPT_REFILL:
             opts.refill = true;
