@@ -55,10 +55,10 @@ static int find_iothread(Object *obj, void *opaque)
     return find->id != NULL;
 }
 
-/* The name of the thread with home @home, or NULL. */
-static char *thread_name(unsigned home)
+/* The name of the thread of @ctx, or NULL. */
+static char *thread_name(AioContext *ctx)
 {
-    FindIOThread find = { .ctx = aio_home_context(home) };
+    FindIOThread find = { .ctx = ctx };
 
     if (!find.ctx) {
         return NULL;
@@ -94,7 +94,7 @@ static BlockQueue *queue(BlkQueue *q)
     BlockQueue *info = g_new0(BlockQueue, 1);
 
     info->home = q->slot.home;
-    info->iothread = thread_name(q->slot.home);
+    info->iothread = thread_name(aio_home_context(q->slot.home));
     info->in_flight = in_flight(q);
     info->read = requests(q, BLK_FAST_READ);
     info->write = requests(q, BLK_FAST_WRITE);
@@ -112,6 +112,22 @@ static BlockQueueList *queues(BlockBackend *blk)
 
     QUEUE_SLOTS_FOREACH(q, &blk_fast(blk)->queues, home) {
         QAPI_LIST_APPEND(tail, queue(q));
+    }
+    return list;
+}
+
+static BlockVirtqueueList *virtqueues(BlockBackend *blk)
+{
+    BlockVirtqueueList *list = NULL, **tail = &list;
+    AioContext *ctx;
+    unsigned i;
+
+    for (i = 0; (ctx = blk_queue_context(blk, i)); i++) {
+        BlockVirtqueue *info = g_new0(BlockVirtqueue, 1);
+
+        info->queue = i;
+        info->iothread = thread_name(ctx);
+        QAPI_LIST_APPEND(tail, info);
     }
     return list;
 }
@@ -169,6 +185,8 @@ BlockQueuesList *qmp_query_block_queues(Error **errp)
         info->reasons = reason_list(reasons);
         info->in_flight = blk_queues_in_flight(blk);
         info->queues = queues(blk);
+        info->virtqueues = virtqueues(blk);
+        info->has_virtqueues = info->virtqueues != NULL;
         QAPI_LIST_APPEND(tail, info);
     }
     return list;

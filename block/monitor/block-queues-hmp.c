@@ -63,6 +63,19 @@ static void print_queue(Monitor *mon, const BlockQueue *queue)
     print_requests(mon, "write-zeroes", queue->write_zeroes);
 }
 
+static void print_virtqueues(Monitor *mon, const BlockVirtqueueList *list)
+{
+    if (!list) {
+        return;
+    }
+    monitor_printf(mon, "    Virtqueues:       ");
+    for (; list; list = list->next) {
+        monitor_printf(mon, "%" PRIu16 " %s%s", list->value->queue,
+                       list->value->iothread ?: "no IOThread",
+                       list->next ? ", " : "\n");
+    }
+}
+
 void hmp_info_block_queues(Monitor *mon, const QDict *qdict)
 {
     g_autoptr(BlockQueuesList) list = qmp_query_block_queues(NULL);
@@ -72,6 +85,7 @@ void hmp_info_block_queues(Monitor *mon, const QDict *qdict)
     for (info = list; info; info = info->next) {
         print_name(mon, info->value);
         print_path(mon, info->value);
+        print_virtqueues(mon, info->value->virtqueues);
         for (queue = info->value->queues; queue; queue = queue->next) {
             print_queue(mon, queue->value);
         }

@@ -303,6 +303,9 @@ uint32_t GRAPH_RDLOCK blk_fast_step(BlockBackend *blk, BlockDriverState **root,
 /* The BlockBackend that @child is the root of, or NULL.  In block-backend.c. */
 BlockBackend *blk_by_root_child(BdrvChild *child);
 
+/* BlockDevOps.queue_context of the device, NULL if it has none; BQL held. */
+AioContext *blk_queue_context(BlockBackend *blk, unsigned queue);
+
 /*
  * BlockDriver.bdrv_fast_step: fills in @step, which is zeroed but for @length,
  * @ops (all) and @reasons.  Main loop, graph lock held.  What it fills in stays
