@@ -185,13 +185,13 @@ void aio_ring_poll_done(AioRing *ring, uint64_t data, int res,
         return;
     }
     poll->armed = false;
+    if (aio_handler_is_deleted(poll->node)) {
+        return;                 /* and its descriptor may be closed */
+    }
     if (res < 0) {
         /* a closed descriptor, which poll() would call ready for ever */
         warn_report_once("a file descriptor that is not open is watched: %s",
                          strerror(-res));
-        return;
-    }
-    if (aio_handler_is_deleted(poll->node)) {
         return;
     }
     list(ring->ctx, poll->node, 0);
