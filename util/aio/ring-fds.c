@@ -222,7 +222,9 @@ static int wait_aside(AioRing *ring, int64_t timeout)
 
     if (ret == -ETIME && !aio_ring_ready(ring)) {
         aio_loop_count(ring->ctx, syscalls);
-        qemu_poll_ns(&pfd, 1, timeout < 0 ? -1 : timeout - ASIDE_AFTER_NS);
+        if (qemu_poll_ns(&pfd, 1, timeout < 0 ? -1 : timeout - ASIDE_AFTER_NS) < 0) {
+            return -EINTR;
+        }
     }
     return ret;
 }
