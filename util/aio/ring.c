@@ -136,6 +136,8 @@ void aio_ring_submit(AioRing *ring)
             return;
         }
     }
+    /* who was refused may have got rid of it elsewhere: aio_ring_reap() */
+    ring->refused = false;
 }
 
 static struct io_uring_cqe *first_cqe(AioRing *ring)
