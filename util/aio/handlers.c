@@ -186,11 +186,16 @@ void aio_set_event_notifier_poll(AioContext *ctx, EventNotifier *notifier,
  */
 static bool dispatch_polled(AioContext *ctx, AioHandler *node)
 {
-    QLIST_SAFE_REMOVE(node, node_poll);
-    node->io_poll_ready(node->opaque);
-    if (!QLIST_IS_INSERTED(node, node_poll)) {
-        QLIST_INSERT_HEAD(&ctx->poll_aio_handlers, node, node_poll);
-    }
+    bool started;
+
+    do {
+        started = ctx->poll_started;
+        QLIST_SAFE_REMOVE(node, node_poll);
+        node->io_poll_ready(node->opaque);
+        if (!QLIST_IS_INSERTED(node, node_poll)) {
+            QLIST_INSERT_HEAD(&ctx->poll_aio_handlers, node, node_poll);
+        }
+    } while (aio_polling_return(ctx, node, started));
     return node->opaque != &ctx->notifier;
 }
 

@@ -51,6 +51,12 @@ void aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
  */
 bool aio_polling_end(AioContext *ctx, AioHandlerList *ready_list);
 
+/*
+ * @node was in no list while its handler ran, which may have ended or begun what was
+ * @started before.  Returns whether it is ready, which nothing else would tell.
+ */
+bool aio_polling_return(AioContext *ctx, AioHandler *node, bool started);
+
 /* @poll's event came @block_ns after the turn began. */
 void aio_polling_adjust(AioContext *ctx, AioPolledEvent *poll, int64_t block_ns);
 

@@ -158,6 +158,19 @@ bool aio_polling_end(AioContext *ctx, AioHandlerList *ready_list)
     return found;
 }
 
+bool aio_polling_return(AioContext *ctx, AioHandler *node, bool started)
+{
+    IOHandler *fn = started ? node->io_poll_end : node->io_poll_begin;
+
+    if (likely(started == ctx->poll_started) || aio_handler_is_deleted(node)) {
+        return false;
+    }
+    if (fn) {
+        fn(node->opaque);
+    }
+    return started && node->io_poll(node->opaque);
+}
+
 /* One round.  Returns whether any handler is ready. */
 static inline bool ask_all(AioContext *ctx, AioHandlerList *ready_list, int64_t now)
 {
