@@ -52,6 +52,13 @@ void aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
 bool aio_polling_end(AioContext *ctx, AioHandlerList *ready_list);
 
 /*
+ * This turn may be in one whose handlers wait to be called.  Takes those that were
+ * found by polling, which may not be found again; returns whether there are any.
+ */
+bool aio_polling_inherit(AioContext *ctx, AioHandlerList *ready_list)
+    __attribute__((cold));
+
+/*
  * @node was in no list while its handler ran, which may have ended or begun what was
  * @started before.  Returns whether it is ready, which nothing else would tell.
  */

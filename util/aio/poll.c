@@ -103,6 +103,9 @@ bool aio_poll(AioContext *ctx, bool blocking)
 
     start = timed ? get_clock() : 0;
     timeout = blocking ? aio_compute_timeout(ctx) : 0;
+    if (qemu_lockcnt_count(&ctx->list_lock) > 1 && aio_polling_inherit(ctx, &ready)) {
+        timeout = 0;
+    }
     aio_polling_run(ctx, &ready, start, &timeout);
     if (timeout) {
         sleep_for(ctx, &ready, timeout);

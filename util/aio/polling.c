@@ -158,6 +158,22 @@ bool aio_polling_end(AioContext *ctx, AioHandlerList *ready_list)
     return found;
 }
 
+bool aio_polling_inherit(AioContext *ctx, AioHandlerList *ready_list)
+{
+    AioHandler *node;
+    bool found = false;
+
+    QLIST_FOREACH_RCU(node, &ctx->aio_handlers, node) {
+        if (QLIST_IS_INSERTED(node, node_ready) && node->poll_ready &&
+            !aio_handler_is_deleted(node)) {
+            QLIST_REMOVE(node, node_ready);
+            QLIST_INSERT_HEAD(ready_list, node, node_ready);
+            found = true;
+        }
+    }
+    return found;
+}
+
 bool aio_polling_return(AioContext *ctx, AioHandler *node, bool started)
 {
     IOHandler *fn = started ? node->io_poll_end : node->io_poll_begin;
