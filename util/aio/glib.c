@@ -13,7 +13,11 @@ bool aio_prepare(AioContext *ctx)
 {
     AioHandlerList ready = QLIST_HEAD_INITIALIZER(ready);
     AioHandler *node;
-    bool found = aio_polling_end(ctx, &ready);
+    bool found;
+
+    qemu_lockcnt_inc(&ctx->list_lock);
+    found = aio_polling_end(ctx, &ready);
+    qemu_lockcnt_dec(&ctx->list_lock);
 
 #ifdef CONFIG_LINUX_IO_URING
     aio_ring_leave(ctx);
