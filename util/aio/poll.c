@@ -92,7 +92,7 @@ bool aio_poll(AioContext *ctx, bool blocking)
     AioHandlerList ready = QLIST_HEAD_INITIALIZER(ready);
     AioContext *home = ctx == iohandler_get_aio_context() ? qemu_get_aio_context()
                                                           : ctx;
-    bool timed = ctx->poll_max_ns || ctx->loop.mode == AIO_POLL_BUSY;
+    bool timed = ctx->poll_max_ns || qatomic_read(&ctx->loop.mode) == AIO_POLL_BUSY;
     int64_t timeout, start, block_ns = 0;
     bool progress, ran;
 
