@@ -26,7 +26,6 @@
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
 #include "qemu/timer.h"
-#include "qobject/qdict.h"
 #include "system/block-backend.h"
 
 #define BLOCK 4096
@@ -225,13 +224,8 @@ static void measure(void)
 
 static void open_null(void)
 {
-    QDict *graph = qdict_new();
-
-    qdict_put_str(graph, "driver", "null-co");
-    qdict_put_int(graph, "size", 1 << 30);
-    qdict_put_bool(graph, "read-zeroes", false);
-    server.blk = blk_new_open(NULL, NULL, graph, 0, &error_fatal);
-    blk_set_aio_context(server.blk, server.ctx, &error_fatal);
+    server.blk = blk_new_open("json:{\"driver\":\"null-co\",\"size\":1073741824,"
+                              "\"read-zeroes\":false}", NULL, NULL, 0, &error_fatal);
     server.buffer = qemu_memalign(BLOCK, BLOCK);
     qemu_iovec_init_buf(&server.qiov, server.buffer, BLOCK);
 }
