@@ -54,6 +54,9 @@ static void list(AioContext *ctx, AioHandler *node, unsigned flag)
     }
 }
 
+/* Marks as deleted what is in no list of the deleted yet. */
+static AioHandler *no_list;
+
 /* Any thread, with ctx->list_lock. */
 static void update(AioContext *ctx, AioHandler *old_node, AioHandler *new_node)
 {
@@ -62,7 +65,7 @@ static void update(AioContext *ctx, AioHandler *old_node, AioHandler *new_node)
     }
     if (old_node) {
         /* deleted for everybody, and to be freed when the home thread agrees */
-        old_node->node_deleted.le_prev = &old_node->node_deleted.le_next;
+        old_node->node_deleted.le_prev = &no_list;
         list(ctx, old_node, REMOVED);
     }
 }
@@ -252,6 +255,9 @@ static int wait_in_ring(AioContext *ctx, AioHandlerList *ready_list, int64_t tim
     int ret;
 
     take_note(ctx);
+    if (timeout == 0 && !aio_ring_has_queued(ring)) {
+        return 0;               /* what is there, aio_ring_reap() finds */
+    }
     if (unlikely(ring->refused || ring->waiting)) {
         aio_ring_submit(ring);
     }
