@@ -88,7 +88,7 @@ GROUPS = [
           lambda b: script.tests(b, 'tooling', deadline=600)),
     Group('unit', 'our unit tests',
           lambda b: mesontest.tests(b, suite='mq')),
-    Group('sanitizer', 'our threads under thread sanitizer',
+    Group('sanitizer', 'our threads and event loops under sanitizers',
           lambda b: script.tests(b, 'sanitizer', deadline=1200), alone=True),
     Group('qtest', 'our options and commands, in the programs that have them',
           lambda b: script.tests(b, 'qtest')),
