@@ -137,6 +137,7 @@ static bool arm(AioRing *ring, AioHandler *node, unsigned flags)
     AioRingPoll *poll;
 
     if (!node->pfd.events) {
+        aio_polling_add(ring->ctx, node);   /* nothing will announce it */
         return true;
     }
     sqe = aio_ring_get_sqe(ring);
@@ -192,9 +193,9 @@ void aio_ring_poll_done(AioRing *ring, uint64_t data, int res,
         return;                 /* and its descriptor may be closed */
     }
     if (res < 0) {
-        /* a closed descriptor, which poll() would call ready for ever */
-        warn_report_once("a file descriptor that is not open is watched: %s",
-                         strerror(-res));
+        /* mostly a closed one, which poll() would call ready for ever */
+        warn_report_once("file descriptor %d cannot be watched: %s",
+                         poll->node->pfd.fd, strerror(-res));
         return;
     }
     list(ring->ctx, poll->node, 0);
