@@ -47,15 +47,15 @@ static IOThreadCounters *get_counters(const AioLoopCounters *from)
     IOThreadCounters *counters = g_new(IOThreadCounters, 1);
 
     *counters = (IOThreadCounters) {
-        .polls_hit = qatomic_read(&from->polls_hit),
-        .polls_vain = qatomic_read(&from->polls_vain),
-        .sleeps = qatomic_read(&from->sleeps),
-        .syscalls = qatomic_read(&from->syscalls),
-        .polled = qatomic_read(&from->polled),
-        .descriptors = qatomic_read(&from->descriptors),
-        .requests = qatomic_read(&from->requests),
-        .bottom_halves = qatomic_read(&from->bottom_halves),
-        .timers = qatomic_read(&from->timers),
+        .polls_hit = qatomic_read_u64(&from->polls_hit),
+        .polls_vain = qatomic_read_u64(&from->polls_vain),
+        .sleeps = qatomic_read_u64(&from->sleeps),
+        .syscalls = qatomic_read_u64(&from->syscalls),
+        .polled = qatomic_read_u64(&from->polled),
+        .descriptors = qatomic_read_u64(&from->descriptors),
+        .requests = qatomic_read_u64(&from->requests),
+        .bottom_halves = qatomic_read_u64(&from->bottom_halves),
+        .timers = qatomic_read_u64(&from->timers),
     };
     return counters;
 }

@@ -96,16 +96,18 @@ void luring_files_sweep(LuringState *s)
     }
 }
 
-static bool has_let_go(LuringState *s, int number, unsigned old)
+static bool has_let_go(LuringState *s, int number)
 {
-    return qatomic_load_acquire(&s->file[number]) != old;
+    unsigned generation = qatomic_load_acquire(&s->file[number]);
+
+    return generation == 0 || generation == luring_file_generation[number];
 }
 
-static void let_go(LuringState *s, int number, unsigned old)
+static void let_go(LuringState *s, int number)
 {
     int us;
 
-    if (has_let_go(s, number, old)) {
+    if (has_let_go(s, number)) {
         return;
     }
     if (s->ctx == qemu_get_current_aio_context()) {
@@ -113,7 +115,7 @@ static void let_go(LuringState *s, int number, unsigned old)
         return;
     }
     qemu_bh_schedule(s->bh);
-    for (us = 0; us < LET_GO_WAIT_US && !has_let_go(s, number, old);
+    for (us = 0; us < LET_GO_WAIT_US && !has_let_go(s, number);
          us += LET_GO_STEP_US) {
         g_usleep(LET_GO_STEP_US);
     }
@@ -151,7 +153,7 @@ void luring_file_changed(LuringFile *file)
         s = QLIST_FIRST(&rings);
     }
     for (; s; s = QLIST_NEXT(s, next)) {
-        let_go(s, file->number, old);
+        let_go(s, file->number);
     }
 }
 

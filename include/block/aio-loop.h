@@ -22,7 +22,7 @@ typedef enum AioPollMode {
 
 /*
  * Since the AioContext was made.  Each is written by the home thread alone, with
- * plain stores, and read by anybody, with qatomic_read().
+ * plain stores, and read by anybody, with qatomic_read_u64().
  */
 typedef struct AioLoopCounters {
     uint64_t polls_hit;         /* times polled, and something was there */
@@ -67,7 +67,7 @@ void aio_set_fd_poll(AioContext *ctx, int fd, void (*io_poll_begin)(void *opaque
 #define aio_loop_count(ctx, name) \
     aio_loop_count_many(ctx, name, 1)
 #define aio_loop_count_many(ctx, name, n) \
-    qatomic_set(&(ctx)->loop.counters.name, (ctx)->loop.counters.name + (n))
+    qatomic_set_u64(&(ctx)->loop.counters.name, (ctx)->loop.counters.name + (n))
 
 /*
  * Changes how @ctx waits, from now on: wakes its thread to take note.  Any thread.

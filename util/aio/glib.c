@@ -13,19 +13,20 @@ bool aio_prepare(AioContext *ctx)
 {
     AioHandlerList ready = QLIST_HEAD_INITIALIZER(ready);
     AioHandler *node;
-    bool found;
+    bool found = false;
 
-    qemu_lockcnt_inc(&ctx->list_lock);
-    found = aio_polling_end(ctx, &ready);
-    qemu_lockcnt_dec(&ctx->list_lock);
-
+    if (ctx->poll_started) {
+        qemu_lockcnt_inc(&ctx->list_lock);
+        found = aio_polling_end(ctx, &ready);
+        /* aio_dispatch() looks at each handler, not into lists */
+        while ((node = QLIST_FIRST(&ready))) {
+            QLIST_REMOVE(node, node_ready);
+        }
+        qemu_lockcnt_dec(&ctx->list_lock);
+    }
 #ifdef CONFIG_LINUX_IO_URING
     aio_ring_leave(ctx);
 #endif
-    /* aio_dispatch() looks at each handler, not into lists */
-    while ((node = QLIST_FIRST(&ready))) {
-        QLIST_REMOVE(node, node_ready);
-    }
     return found;
 }
 

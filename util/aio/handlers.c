@@ -29,7 +29,7 @@ void aio_add_ready_handler(AioHandlerList *ready_list, AioHandler *node,
     QLIST_INSERT_HEAD(ready_list, node, node_ready);
 }
 
-/* Under ctx->list_lock, or in the home thread, counted in. */
+/* Under ctx->list_lock, or counted in. */
 static AioHandler *find_handler(AioContext *ctx, int fd)
 {
     AioHandler *node;
@@ -162,8 +162,9 @@ void aio_set_fd_poll(AioContext *ctx, int fd, IOHandler *io_poll_begin,
     qemu_lockcnt_inc(&ctx->list_lock);
     node = find_handler(ctx, fd);
     if (node) {
-        node->io_poll_begin = io_poll_begin;
-        node->io_poll_end = io_poll_end;
+        /* in this order: what has begun can be ended */
+        qatomic_set(&node->io_poll_end, io_poll_end);
+        qatomic_store_release(&node->io_poll_begin, io_poll_begin);
         /* it may take part in polling already: the home thread is to look */
         qatomic_store_release(&ctx->loop.begin_again, true);
     }

@@ -32,6 +32,9 @@ void aio_free_deleted_handlers(AioContext *ctx);
 /* Calls what is to be called for @node; returns whether that was progress. */
 bool aio_dispatch_handler(AioContext *ctx, AioHandler *node);
 
+/* Turns that do not wait, until one looks at descriptors that have to be asked. */
+#define AIO_TURNS_UNLOOKED 8
+
 /* polling.c */
 
 /* The handler takes part in polling: it has been found ready. */

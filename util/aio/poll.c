@@ -9,9 +9,6 @@
 #include "qemu/main-loop.h"
 #include "loop-internal.h"
 
-/* Turns that do not wait, until one looks at descriptors that have to be asked. */
-#define TURNS_UNLOOKED 8
-
 /*
  * Whether descriptors are to be looked at in a turn that does not wait.  A ring
  * tells.  poll() and epoll have to be asked: always, if there are handlers without
@@ -21,8 +18,14 @@
  */
 static bool is_to_look(AioContext *ctx)
 {
-    return ctx->fdmon_ops->need_wait(ctx) ||
-           (!aio_loop_has_ring(ctx) && ++ctx->loop.unlooked % TURNS_UNLOOKED == 0);
+    if (ctx->fdmon_ops->need_wait(ctx)) {
+        return true;
+    }
+    if (aio_loop_has_ring(ctx) || ++ctx->loop.unlooked < AIO_TURNS_UNLOOKED) {
+        return false;
+    }
+    ctx->loop.unlooked = 0;
+    return true;
 }
 
 static void look(AioContext *ctx, AioHandlerList *ready_list, int64_t timeout)

@@ -72,15 +72,18 @@ static int64_t adapted_ns(AioContext *ctx)
     return ns;
 }
 
-/* How long to poll; 0: not at all. */
-static int64_t time_to_poll(AioContext *ctx, int64_t timeout)
+static bool is_busy(AioContext *ctx)
 {
-    AioPollMode mode = qatomic_read(&ctx->loop.mode);
+    return qatomic_read(&ctx->loop.mode) == AIO_POLL_BUSY && has_sources(ctx);
+}
 
-    if (timeout == 0 || mode == AIO_POLL_OFF) {
+/* How long to poll; 0: not at all. */
+static int64_t time_to_poll(AioContext *ctx, int64_t timeout, bool busy)
+{
+    if (timeout == 0 || qatomic_read(&ctx->loop.mode) == AIO_POLL_OFF) {
         return 0;
     }
-    if (mode == AIO_POLL_BUSY && has_sources(ctx)) {
+    if (busy) {
         return qemu_soonest_timeout(timeout, aio_loop_has_ring(ctx) ? INT64_MAX
                                                                     : LOOK_NS);
     }
@@ -272,7 +275,8 @@ static void submit(AioContext *ctx, AioHandlerList *ready_list)
 void aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
                      int64_t *timeout)
 {
-    int64_t max_ns = time_to_poll(ctx, *timeout);
+    bool busy = is_busy(ctx);
+    int64_t max_ns = time_to_poll(ctx, *timeout, busy);
     bool found;
 
     if (max_ns == 0) {
@@ -293,8 +297,9 @@ void aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
         *timeout = 0;
     } else {
         aio_loop_count(ctx, polls_vain);
-        if (qatomic_read(&ctx->loop.mode) == AIO_POLL_BUSY) {
+        if (busy) {
             *timeout = 0;
+            ctx->loop.unlooked = AIO_TURNS_UNLOOKED;
         } else if (*timeout > 0) {
             *timeout = MAX(*timeout - (get_clock() - start), 0);
         }

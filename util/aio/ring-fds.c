@@ -192,13 +192,16 @@ void aio_ring_poll_done(AioRing *ring, uint64_t data, int res,
     if (aio_handler_is_deleted(poll->node)) {
         return;                 /* and its descriptor may be closed */
     }
-    if (res < 0) {
-        /* mostly a closed one, which poll() would call ready for ever */
-        warn_report_once("file descriptor %d cannot be watched: %s",
-                         poll->node->pfd.fd, strerror(-res));
+    if (res == -EBADF) {
+        /* poll() would call it ready for ever */
+        warn_report_once("file descriptor %d is watched and not open",
+                         poll->node->pfd.fd);
         return;
     }
     list(ring->ctx, poll->node, 0);
+    if (res < 0) {
+        return;                 /* no memory: again */
+    }
     aio_add_ready_handler(ready_list, poll->node, res);
     aio_loop_count(ring->ctx, descriptors);
 }
@@ -261,6 +264,7 @@ static int wait_in_ring(AioContext *ctx, AioHandlerList *ready_list, int64_t tim
     }
     if (unlikely(ring->refused || ring->waiting)) {
         aio_ring_submit(ring);
+        take_note(ctx);         /* of what the ring had no room for */
     }
     if (unlikely(ring->refused)) {
         timeout = qemu_soonest_timeout(timeout, REFUSED_WAIT_NS);
