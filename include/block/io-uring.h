@@ -15,8 +15,6 @@
  * reads and writes of devices whose completions the kernel can look for, which it
  * does when the ring is entered, and which nothing else announces.  So while
  * requests are in flight a bottom half looks, and the AioContext does not sleep.
- * Nor does it go into its own poll loop, here or later: that would look at no
- * other descriptor as long as a bottom half is due.
  *
  * Registered files.  A file has a number, the same in all rings (LuringFile), and
  * each ring registers it there when it first uses it.  The number has a

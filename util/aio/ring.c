@@ -202,7 +202,7 @@ static bool ring_polled(void *opaque)
 
 void aio_ring_watch(AioRing *ring)
 {
-    /* no poll function in a polled ring: see include/block/io-uring.h */
+    /* in an IOPOLL ring nothing comes but by entering the kernel */
     bool polled = !(ring->uring.flags & IORING_SETUP_IOPOLL);
 
     aio_set_fd_handler(ring->ctx, ring->uring.ring_fd, ring_readable, NULL,
