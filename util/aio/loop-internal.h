@@ -43,10 +43,10 @@ void aio_polling_add(AioContext *ctx, AioHandler *node);
 /*
  * Polls, for as long as the mode has it and no longer than *@timeout (-1: no
  * limit), since @start.  *@timeout is then what is left of it: 0 where the turn is
- * not to wait.
+ * not to wait.  Returns when waiting began: @start, or after what was queued went down.
  */
-void aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
-                     int64_t *timeout);
+int64_t aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
+                        int64_t *timeout);
 
 /*
  * The thread is about to sleep, or glib to run: descriptors are to announce what

@@ -109,7 +109,7 @@ bool aio_poll(AioContext *ctx, bool blocking)
     if (qemu_lockcnt_count(&ctx->list_lock) > 1 && aio_polling_inherit(ctx, &ready)) {
         timeout = 0;
     }
-    aio_polling_run(ctx, &ready, start, &timeout);
+    start = aio_polling_run(ctx, &ready, start, &timeout);
     if (timeout) {
         sleep_for(ctx, &ready, timeout);
     } else if (is_to_look(ctx)) {

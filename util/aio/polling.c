@@ -65,7 +65,8 @@ static int64_t adapted_ns(AioContext *ctx)
         ns = MAX(ns, node->poll.ns);
     }
 #ifdef CONFIG_LINUX_IO_URING
-    if (requests_in_flight(ctx)) {
+    /* also while none is in flight: what a request's end is followed by comes soon */
+    if (aio_loop_has_ring(ctx)) {
         ns = MAX(ns, ctx->loop.ring->poll.ns);
     }
 #endif
@@ -264,16 +265,18 @@ static bool remove_idle(AioContext *ctx, AioHandlerList *ready_list, int64_t now
     return found;
 }
 
-/* What waits for the kernel goes there first. */
-static void submit(AioContext *ctx, AioHandlerList *ready_list)
+/* What waits for the kernel goes there first; that is no time spent in waiting. */
+static int64_t submit(AioContext *ctx, AioHandlerList *ready_list, int64_t start)
 {
     if (aio_loop_has_ring(ctx) && ctx->fdmon_ops->need_wait(ctx)) {
         ctx->fdmon_ops->wait(ctx, ready_list, 0);
+        return get_clock();
     }
+    return start;
 }
 
-void aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
-                     int64_t *timeout)
+int64_t aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
+                        int64_t *timeout)
 {
     bool busy = is_busy(ctx);
     int64_t max_ns = time_to_poll(ctx, *timeout, busy);
@@ -284,11 +287,11 @@ void aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
             /* a turn that does not wait leaves out nobody */
             ask_all(ctx, ready_list, start);
         }
-        return;
+        return start;
     }
 
     begin(ctx);
-    submit(ctx, ready_list);
+    start = submit(ctx, ready_list, start);
     found = rounds(ctx, ready_list, start, max_ns);
     found |= remove_idle(ctx, ready_list, start);
     trace_aio_polling(ctx, max_ns, found);
@@ -304,6 +307,7 @@ void aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
             *timeout = MAX(*timeout - (get_clock() - start), 0);
         }
     }
+    return start;
 }
 
 void aio_polling_adjust(AioContext *ctx, AioPolledEvent *poll, int64_t block_ns)
