@@ -82,5 +82,10 @@ def server(context, command, socket):
             time.sleep(0.01)
         yield
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        # not killed: the kernel would let go of its image some time later
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(START_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -275,6 +275,20 @@ static int64_t submit(AioContext *ctx, AioHandlerList *ready_list, int64_t start
     return start;
 }
 
+/*
+ * Whether to submit apart from the sleep, to know how long the requests took: one
+ * that would be worth polling for might look too long with its submission.
+ */
+static bool adapts(AioContext *ctx)
+{
+#ifdef CONFIG_LINUX_IO_URING
+    return ctx->poll_max_ns && qatomic_read(&ctx->loop.mode) == AIO_POLL_ADAPTIVE &&
+           aio_loop_has_ring(ctx) && aio_ring_has_queued(ctx->loop.ring);
+#else
+    return false;
+#endif
+}
+
 int64_t aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t start,
                         int64_t *timeout)
 {
@@ -287,7 +301,7 @@ int64_t aio_polling_run(AioContext *ctx, AioHandlerList *ready_list, int64_t sta
             /* a turn that does not wait leaves out nobody */
             ask_all(ctx, ready_list, start);
         }
-        return start;
+        return adapts(ctx) ? submit(ctx, ready_list, start) : start;
     }
 
     begin(ctx);
