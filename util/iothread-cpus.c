@@ -75,17 +75,17 @@ static unsigned long first_missing(const IOThreadSet *cpus,
     return cpu;
 }
 
-static bool cpu_is_online(unsigned long cpu, const char *online)
+bool iothread_cpu_is_listed(unsigned long cpu, const char *list)
 {
-    while (g_ascii_isdigit(*online)) {
+    while (g_ascii_isdigit(*list)) {
         char *end;
-        unsigned long first = strtoul(online, &end, 10);
+        unsigned long first = strtoul(list, &end, 10);
         unsigned long last = *end == '-' ? strtoul(end + 1, &end, 10) : first;
 
         if (cpu >= first && cpu <= last) {
             return true;
         }
-        online = *end == ',' ? end + 1 : end;
+        list = *end == ',' ? end + 1 : end;
     }
     return false;
 }
@@ -103,7 +103,7 @@ static void error_set_refused(Error **errp, IOThread *iothread,
                             NULL)) {
         g_strchomp(online);
     }
-    if (online && !cpu_is_online(cpu, online)) {
+    if (online && !iothread_cpu_is_listed(cpu, online)) {
         error_setg(errp, "host CPU %lu in 'cpu-affinity' of IOThread '%s' does "
                    "not exist or is offline", cpu, id);
         error_append_hint(errp, "CPUs that are online: %s\n", online);

@@ -86,26 +86,10 @@ static unsigned *nodes_of_vcpus(MachineState *machine, unsigned num_nodes,
     return nodes;
 }
 
-/* Whether @cpu is in @list, ranges such as "0-3,8" as the host's kernel lists them. */
-static bool is_listed(uint16_t cpu, const char *list)
-{
-    while (g_ascii_isdigit(*list)) {
-        char *end;
-        unsigned long first = strtoul(list, &end, 10);
-        unsigned long last = *end == '-' ? strtoul(end + 1, &end, 10) : first;
-
-        if (cpu >= first && cpu <= last) {
-            return true;
-        }
-        list = *end == ',' ? end + 1 : end;
-    }
-    return false;
-}
-
 static bool are_all_listed(const uint16List *cpus, const char *list)
 {
     for (; cpus; cpus = cpus->next) {
-        if (!is_listed(cpus->value, list)) {
+        if (!iothread_cpu_is_listed(cpus->value, list)) {
             return false;
         }
     }

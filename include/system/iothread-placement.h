@@ -50,4 +50,7 @@ void iothread_placement_cleanup(struct IOThread *iothread);
 /* Fills in the members of @info that tell where the thread runs. */
 void iothread_placement_query(struct IOThread *iothread, IOThreadInfo *info);
 
+/* Whether @cpu is in @list, ranges such as "0-3,8" as the host's kernel lists them. */
+bool iothread_cpu_is_listed(unsigned long cpu, const char *list);
+
 #endif /* SYSTEM_IOTHREAD_PLACEMENT_H */
