@@ -78,7 +78,7 @@ typedef struct VringElem {
     uint16_t inflight;      /* where VringInflight has it */
     unsigned out_num;       /* buffers that the driver has written */
     unsigned in_num;        /* buffers that the device is to write */
-    struct iovec *sg;       /* out, then in; the user may change them */
+    struct iovec *sg;       /* out, then in; the user leaves them as they are */
     hwaddr *addr;           /* of each, as the driver calls it */
     uint64_t in_size;       /* bytes, of all in */
 
@@ -88,7 +88,6 @@ typedef struct VringElem {
     struct VringElem *next; /* free; or in_order */
     uint32_t len;           /* in_order */
     bool done;              /* in_order */
-    bool resubmitted;
 } VringElem;
 
 /* Where a ring stands: what a migration or a front-end carries. */
@@ -134,6 +133,14 @@ const VringMap *vring_map(const Vring *vring);
 
 void vring_get_state(const Vring *vring, VringState *state);
 void vring_set_state(Vring *vring, const VringState *state);
+
+/*
+ * The state as the vhost-user protocol has it in VHOST_USER_SET_VRING_BASE and
+ * _GET_VRING_BASE.  set: the map is set; what is used is read from a split ring.
+ * false and an error if there is no such place in the ring.
+ */
+uint32_t vring_base(const Vring *vring);
+bool vring_set_base(Vring *vring, uint32_t base, Error **errp);
 
 typedef enum VringPop {
     VRING_POPPED,
