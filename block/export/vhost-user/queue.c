@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A virtqueue, as the main loop sees it: when it runs, and when it does not.  See
+ * export.h.
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/atomic.h"
+#include "qemu/main-loop.h"
+#include "export.h"
+
+void vu_queue_init(VuQueue *q, VuBlkExport *vexp, unsigned index)
+{
+    *q = (VuQueue) {
+        .vexp = vexp,
+        .index = index,
+        .kick_fd = -1,
+        .call_fd = -1,
+        .err_fd = -1,
+    };
+}
+
+/*
+ * Its thread: the last of what was posted has been done.  Bottom halves do not run
+ * in the order in which they were scheduled, so that only the last may say that
+ * the virtqueue is idle.
+ */
+static void posted_end(VuQueue *q)
+{
+    if (qatomic_fetch_dec(&q->posted) == 1 && vu_pass_is_idle(q)) {
+        vu_queue_is_idle(q);
+    }
+}
+
+static void sync_bh(void *opaque)
+{
+    VuQueue *q = opaque;
+
+    vu_pass_sync(q);
+    posted_end(q);
+}
+
+static void post(VuQueue *q, QEMUBHFunc *bh, void *opaque)
+{
+    qatomic_inc(&q->posted);
+    aio_bh_schedule_oneshot(q->ctx, bh, opaque);
+}
+
+/* Whether the front-end and the block layer let it run. */
+static bool is_wanted(VuQueue *q)
+{
+    VuBlkExport *vexp = q->vexp;
+
+    return vexp->sioc && !vexp->dropped && vexp->drains == 0 && q->holds == 0 &&
+           q->kick_fd >= 0 && q->enabled && q->has_addr && q->num;
+}
+
+bool vu_queue_locate(VuQueue *q, const VuMap *map, VringConfig *config)
+{
+    *config = (VringConfig) {
+        .num = q->num,
+        .packed = vu_has_feature(q->vexp, VIRTIO_F_RING_PACKED),
+        .event_idx = vu_has_feature(q->vexp, VIRTIO_RING_F_EVENT_IDX),
+        .in_order = vu_has_feature(q->vexp, VIRTIO_F_IN_ORDER),
+    };
+    return vu_map_guest_address(map, q->addr.desc, &config->desc) &&
+           vu_map_guest_address(map, q->addr.avail, &config->avail) &&
+           vu_map_guest_address(map, q->addr.used, &config->used);
+}
+
+static bool set_inflight(VuQueue *q, Vring *vring, Error **errp)
+{
+    VuInflight *inflight = q->vexp->inflight;
+
+    if (!inflight || q->index >= inflight->num_queues) {
+        return true;
+    }
+    return vring_set_inflight(vring, inflight->mapping.host +
+                              q->index * inflight->stride, inflight->stride,
+                              errp);
+}
+
+/* Where it is to begin: where it was, where the front-end says, or at the start. */
+static bool set_place(VuQueue *q, Vring *vring, Error **errp)
+{
+    if (q->has_place) {
+        vring_set_state(vring, &q->place);
+        return true;
+    }
+    if (!q->has_base && q->config.packed) {
+        return true;
+    }
+    return vring_set_base(vring, q->base, errp);
+}
+
+/* false and no error: its memory is away, and the ring is put off. */
+static bool make_ring(VuQueue *q, Error **errp)
+{
+    VuMap *map = q->vexp->map;
+    Vring *vring;
+
+    if (!vu_queue_locate(q, map, &q->config)) {
+        return false;
+    }
+    vring = vring_new(&q->config, sizeof(VuRequest), errp);
+    if (!vring) {
+        return false;
+    }
+    if (!vring_set_map(vring, &map->map) || !set_place(q, vring, errp) ||
+        !set_inflight(q, vring, errp)) {
+        vring_free(vring);
+        return false;
+    }
+    q->vring = vring;
+    q->has_place = false;
+    return true;
+}
+
+static void start(VuQueue *q)
+{
+    AioContext *ctx = blk_exp_queue_ctx(&q->vexp->export, q->index);
+    Error *err = NULL;
+
+    if (!ctx) {
+        return;                 /* between two of them, in a drained section */
+    }
+    if (!q->vring && !make_ring(q, &err)) {
+        if (err) {
+            error_prepend(&err, "virtqueue %u: ", q->index);
+            vu_drop(q->vexp, err);
+        }
+        return;
+    }
+    q->ctx = ctx;
+    q->phase = VU_RUNNING;
+    qatomic_set(&q->run, true);
+    post(q, sync_bh, q);
+}
+
+static void stop(VuQueue *q)
+{
+    q->phase = VU_STOPPING;
+    qatomic_set(&q->run, false);
+    post(q, sync_bh, q);
+}
+
+void vu_queue_update(VuQueue *q)
+{
+    bool wanted = is_wanted(q);
+
+    if (wanted && q->phase == VU_IDLE) {
+        start(q);
+    } else if (!wanted && q->phase == VU_RUNNING) {
+        stop(q);
+    }
+}
+
+static void idle_bh(void *opaque)
+{
+    VuQueue *q = opaque;
+
+    q->phase = VU_IDLE;
+    q->ctx = NULL;
+    vu_queue_update(q);
+    vu_connection_wake(q->vexp);
+}
+
+/* The last that its thread does with it. */
+void vu_queue_is_idle(VuQueue *q)
+{
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), idle_bh, q);
+}
+
+typedef struct Broken {
+    VuQueue *queue;
+    unsigned connection;
+    Error *err;
+} Broken;
+
+static void broken_bh(void *opaque)
+{
+    Broken *broken = opaque;
+    VuBlkExport *vexp = broken->queue->vexp;
+
+    if (vexp->connections == broken->connection) {
+        error_prepend(&broken->err, "virtqueue %u: ", broken->queue->index);
+        vu_drop(vexp, broken->err);
+    } else {
+        error_free(broken->err);
+    }
+    g_free(broken);
+}
+
+/* Comes to the main loop no later than that it is idle. */
+void vu_queue_is_broken(VuQueue *q, Error *err)
+{
+    Broken *broken = g_new(Broken, 1);
+
+    *broken = (Broken) {
+        .queue = q,
+        .connection = q->vexp->connections,
+        .err = err,
+    };
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), broken_bh, broken);
+}
+
+static void begin_hold(VuQueue *q)
+{
+    q->holds++;
+    vu_queue_update(q);
+}
+
+static void coroutine_fn wait_idle(VuQueue *q)
+{
+    while (q->phase != VU_IDLE) {
+        vu_connection_wait(q->vexp);
+    }
+}
+
+void coroutine_fn vu_queue_hold(VuQueue *q)
+{
+    begin_hold(q);
+    wait_idle(q);
+}
+
+void vu_queue_release(VuQueue *q)
+{
+    q->holds--;
+    vu_queue_update(q);
+}
+
+void coroutine_fn vu_queues_hold(VuBlkExport *vexp)
+{
+    for (unsigned i = 0; i < vexp->num_queues; i++) {
+        begin_hold(&vexp->queues[i]);
+    }
+    for (unsigned i = 0; i < vexp->num_queues; i++) {
+        wait_idle(&vexp->queues[i]);
+    }
+}
+
+void vu_queues_release(VuBlkExport *vexp)
+{
+    for (unsigned i = 0; i < vexp->num_queues; i++) {
+        vu_queue_release(&vexp->queues[i]);
+    }
+}
+
+typedef struct Apply {
+    VuQueue *queue;
+    VuQueueFunc *fn;
+    void *opaque;
+    bool done;
+} Apply;
+
+static void applied_bh(void *opaque)
+{
+    Apply *apply = opaque;
+    VuBlkExport *vexp = apply->queue->vexp;
+
+    apply->done = true;
+    vu_connection_wake(vexp);
+}
+
+static void apply_bh(void *opaque)
+{
+    Apply *apply = opaque;
+    VuQueue *q = apply->queue;
+
+    apply->fn(q, apply->opaque);
+    /* the coroutine may go on from here: @apply is on its stack */
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), applied_bh, apply);
+    posted_end(q);
+}
+
+void coroutine_fn vu_queue_apply(VuQueue *q, VuQueueFunc *fn, void *opaque)
+{
+    Apply apply = { .queue = q, .fn = fn, .opaque = opaque };
+
+    /* It may have said already that it is idle: too late to post. */
+    while (q->phase == VU_STOPPING) {
+        vu_connection_wait(q->vexp);
+    }
+    if (q->phase == VU_IDLE) {
+        fn(q, opaque);
+        return;
+    }
+    post(q, apply_bh, &apply);
+    while (!apply.done) {
+        vu_connection_wait(q->vexp);
+    }
+}
+
+void vu_queue_renew(VuQueue *q)
+{
+    assert(q->phase == VU_IDLE && q->holds);
+    if (q->vring) {
+        vring_get_state(q->vring, &q->place);
+        q->has_place = true;
+        q->base = vring_base(q->vring);
+        vring_free(q->vring);
+        q->vring = NULL;
+    }
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+void vu_queue_reset(VuQueue *q)
+{
+    assert(q->phase == VU_IDLE && q->posted == 0);
+    close_fd(&q->kick_fd);
+    close_fd(&q->call_fd);
+    close_fd(&q->err_fd);
+    vring_free(q->vring);
+    vu_queue_init(q, q->vexp, q->index);
+}
