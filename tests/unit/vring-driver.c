@@ -23,13 +23,17 @@ Driver *driver_new(uint16_t num, bool packed, bool event_idx, bool in_order,
 {
     Driver *d = g_new0(Driver, 1);
 
-    d->mem = mem ?: qemu_memalign(4096, DRIVER_SIZE);
+    d->own_mem = !mem;
+    if (!mem) {
+        mem = qemu_memalign(4096, DRIVER_SIZE);
+        memset(mem, 0, DRIVER_SIZE);
+    }
+    d->mem = mem;
     d->config = (VringConfig) {
         .num = num, .packed = packed, .event_idx = event_idx,
         .in_order = in_order, .desc = DRIVER_GPA + DESC_AT,
         .avail = DRIVER_GPA + AVAIL_AT, .used = DRIVER_GPA + USED_AT,
     };
-    memset(d->mem, 0, DRIVER_SIZE);
     d->region = (VringRegion) {
         .gpa = DRIVER_GPA, .size = DRIVER_SIZE, .host = d->mem,
     };
@@ -49,7 +53,9 @@ Driver *driver_new(uint16_t num, bool packed, bool event_idx, bool in_order,
 void driver_free(Driver *d)
 {
     g_assert_cmpuint(d->map.refs, ==, 1);
-    qemu_vfree(d->mem);
+    if (d->own_mem) {
+        qemu_vfree(d->mem);
+    }
     g_free(d->free_ids);
     g_free(d);
 }
@@ -168,7 +174,8 @@ int driver_add_simple(Driver *d)
         { driver_gpa(d, at + 0x40), 512, true },
     };
 
-    *(uint64_t *)at = id;
+    ((uint64_t *)at)[0] = id;
+    ((uint64_t *)at)[1] = d->serial++;
     return driver_add(d, buffers, 2, NULL);
 }
 

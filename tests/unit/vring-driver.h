@@ -35,6 +35,7 @@ typedef struct DriverBuffer {
 typedef struct Driver {
     VringConfig config;
     uint8_t *mem;
+    bool own_mem;
     VringMap map;
     VringRegion region;
 
@@ -47,10 +48,11 @@ typedef struct Driver {
     bool avail_wrap, used_wrap;
     unsigned free_slots;
     uint16_t *free_ids, n_free_ids;
+    uint64_t serial;
     uint16_t slots_of[VRING_MAX_SIZE];  /* packed, by id */
 } Driver;
 
-/* @mem, of DRIVER_SIZE, or NULL for its own. */
+/* In @mem, of DRIVER_SIZE bytes, zeroes, which stays the caller's; or NULL. */
 Driver *driver_new(uint16_t num, bool packed, bool event_idx, bool in_order,
                    void *mem);
 void driver_free(Driver *d);
@@ -64,7 +66,7 @@ Vring *driver_ring(Driver *d);
  */
 int driver_add(Driver *d, const DriverBuffer *buffers, unsigned n, void *indirect);
 
-/* One out buffer with the id, one in: of 16 and 512 bytes. */
+/* One out buffer with the id and the serial number, one in: of 16 and 512 bytes. */
 int driver_add_simple(Driver *d);
 
 /* What the device has used next, if anything. */
