@@ -279,6 +279,33 @@ static void test_too_many(void)
     driver_free(d);
 }
 
+/* The same while none of the answers are the driver's yet. */
+static void test_too_many_pushed(gconstpointer packed)
+{
+    Driver *d = driver_new(NUM, GPOINTER_TO_INT(packed), false, false, NULL);
+    Vring *vring = driver_ring(d);
+    VringElem *elem;
+    Error *err = NULL;
+
+    make_one(d, DRIVER_GPA, 1, 0);
+    for (unsigned i = 0; i < NUM; i++) {
+        d->avail[1] = i + 1;
+        set_flags(d, i, 0);
+        d->desc[i].addr = DRIVER_GPA;
+        d->desc[i].len = 1;
+        g_assert_cmpint(vring_pop(vring, &elem, &error_abort), ==, VRING_POPPED);
+        vring_push(vring, elem, 0);
+    }
+    d->avail[1] = NUM + 1;
+    for (unsigned i = 0; i < NUM; i++) {
+        d->desc[i].packed.flags = packed ? F_USED : 0;  /* the next time around */
+    }
+    g_assert_cmpint(vring_pop(vring, &elem, &err), ==, VRING_BROKEN);
+    error_free_or_abort(&err);
+    vring_free(vring);
+    driver_free(d);
+}
+
 /* Packed: more slots than those that are not in flight. */
 static void test_too_many_slots(void)
 {
@@ -359,6 +386,7 @@ static void test_changing(gconstpointer opaque)
         if (!packed) {
             vring_set_state(vring, &(VringState) {
                 .avail = qatomic_read(&d->avail[1]) - 1,
+                .used = qatomic_read(&d->avail[1]) - 1,
             });
         }
         for (unsigned n = 0; n < 100; n++) {
@@ -410,6 +438,10 @@ int main(int argc, char **argv)
     add(both, G_N_ELEMENTS(both), true);
     add(only_split, G_N_ELEMENTS(only_split), false);
     g_test_add_func("/vring-hostile/too-many", test_too_many);
+    g_test_add_data_func("/vring-hostile/too-many-pushed/split",
+                         GINT_TO_POINTER(false), test_too_many_pushed);
+    g_test_add_data_func("/vring-hostile/too-many-pushed/packed",
+                         GINT_TO_POINTER(true), test_too_many_pushed);
     g_test_add_func("/vring-hostile/too-many-slots", test_too_many_slots);
     g_test_add_data_func("/vring-hostile/changing/split", GINT_TO_POINTER(false),
                          test_changing);
