@@ -48,8 +48,11 @@ def vhost_user(context, build, blockdevs, iothread=""):
 
 
 @contextlib.contextmanager
-def virtio_blk(context, build, blockdevs):
-    """A QEMU whose virtio-blk device has no guest; yields ringload's options."""
+def virtio_blk(context, build, blockdevs, iothread=""):
+    """A QEMU whose virtio-blk device has no guest; yields ringload's options.
+
+    iothread: further options of its IOThread.
+    """
     with tempfile.TemporaryDirectory(prefix="mqb-") as folder, \
             tempfile.NamedTemporaryFile(prefix="mqb-", dir="/dev/shm") as memory:
         socket = Path(folder) / "q"
@@ -57,7 +60,7 @@ def virtio_blk(context, build, blockdevs):
                      "-object", f"memory-backend-file,id=mem,size=256M,mem-path={memory.name},"
                      "share=on", "-display", "none", "-nodefaults", "-qtest-log", "none",
                      "-qtest", f"unix:{socket},server=on,wait=off",
-                     "-object", "iothread,id=io0"]
+                     "-object", "iothread,id=io0" + iothread]
         for blockdev in blockdevs:
             arguments += ["-blockdev", blockdev]
         arguments += ["-device", "virtio-blk-pci,disable-legacy=on,drive=leaf,iothread=io0"]

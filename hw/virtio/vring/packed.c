@@ -87,6 +87,12 @@ static VringPop add_descs(Vring *vring, VringElem *elem, const VringDesc *desc,
     return VRING_POPPED;
 }
 
+/* What the driver has not got back is not free to be reused. */
+static unsigned free_slots(const Vring *vring)
+{
+    return vring->num - vring->slots - vring->pushed;
+}
+
 /* As add_descs(), from the ring.  Who remembers requests wants the descriptors. */
 static VringPop add_chain(Vring *vring, VringElem *elem, Error **errp)
 {
@@ -96,7 +102,7 @@ static VringPop add_chain(Vring *vring, VringElem *elem, Error **errp)
     VringPop pop;
 
     do {
-        if (n + vring->slots == vring->num) {
+        if (n == free_slots(vring)) {
             return vring_fail(vring, errp, "the chain in slot %u is longer than "
                               "what is free of a ring of %u", vring->at.avail,
                               vring->num);
@@ -120,8 +126,13 @@ static VringPop add_chain(Vring *vring, VringElem *elem, Error **errp)
 VringPop vring_packed_pop_descs(Vring *vring, const VringDesc *desc, unsigned n,
                                 VringElem **elem, Error **errp)
 {
-    VringPop pop = vring_elem_begin(vring, elem, errp);
+    VringPop pop;
 
+    if (n > free_slots(vring)) {
+        return vring_fail(vring, errp, "more is in flight than the %u entries",
+                          vring->num);
+    }
+    pop = vring_elem_begin(vring, elem, errp);
     if (pop != VRING_POPPED) {
         return pop;
     }

@@ -100,7 +100,8 @@ static VringPop pop(Vring *vring, VringElem **elem, Error **errp)
         if (n == 0) {
             return VRING_EMPTY;
         }
-        if (n > vring->num) {
+        /* those that the driver has not got back are not free to be reused */
+        if (n > vring->num - (uint16_t)(vring->at.avail - vring->at.used)) {
             return vring_fail(vring, errp, "the available index went from %u to "
                               "%u, in a ring of %u", vring->at.avail,
                               vring->shadow, vring->num);
