@@ -83,7 +83,8 @@ def run(program, arguments, monitor, environment=None, enter=None):
 
 
 @contextlib.contextmanager
-def daemon(*blockdevs, node="null0", thread=",iothread=io0", export="", environment=None):
+def daemon(*blockdevs, node="null0", thread=",iothread=io0", export="", environment=None,
+           enter=None):
     """A storage daemon that exports this node as export e0, from IOThread io0."""
     with tempfile.TemporaryDirectory(prefix="fast-") as folder:
         path = Path(folder) / "s"
@@ -96,7 +97,7 @@ def daemon(*blockdevs, node="null0", thread=",iothread=io0", export="", environm
         def monitor(fd):
             return ["--chardev", f"socket,id=qmp,fd={fd}", "--monitor", "chardev=qmp"]
 
-        with run(DAEMON, arguments, monitor, environment) as (process, qmp):
+        with run(DAEMON, arguments, monitor, environment, enter) as (process, qmp):
             yield Program(process, qmp, ["--vhost-user", path])
 
 

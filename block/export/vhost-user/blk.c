@@ -11,11 +11,6 @@
 #include "block/export/vhost-user-blk-server.h"
 #include "export.h"
 
-AioContext *blk_exp_queue_ctx(BlockExport *exp, unsigned queue)
-{
-    return exp->ctx;
-}
-
 static void update_queues(VuBlkExport *vexp)
 {
     for (unsigned i = 0; i < vexp->num_queues; i++) {
@@ -59,19 +54,10 @@ static void resized(void *opaque)
     qemu_bh_schedule(vexp->resize_bh);
 }
 
-static AioContext *queue_context(void *opaque, unsigned queue)
-{
-    VuBlkExport *vexp = opaque;
-
-    return queue < vexp->num_queues ? blk_exp_queue_ctx(&vexp->export, queue)
-                                    : NULL;
-}
-
 static const BlockDevOps dev_ops = {
     .drained_begin = drained_begin,
     .drained_end = drained_end,
     .drained_poll = drained_poll,
-    .queue_context = queue_context,
     .resize_cb = resized,
 };
 
@@ -160,6 +146,7 @@ static void request_shutdown(BlockExport *exp)
 const BlockExportDriver blk_exp_vhost_user_blk = {
     .type               = BLOCK_EXPORT_TYPE_VHOST_USER_BLK,
     .instance_size      = sizeof(VuBlkExport),
+    .supports_iothread_list = true,
     .create             = create,
     .delete             = delete,
     .request_shutdown   = request_shutdown,

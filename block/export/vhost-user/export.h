@@ -45,6 +45,7 @@
 
 #include "block/block.h"
 #include "block/export.h"
+#include "block/export-threads.h"
 #include "block/virtio-blk-plain.h"
 #include "block/export/virtio-blk-handler.h"
 #include "hw/virtio/vring.h"
@@ -115,16 +116,13 @@ bool vu_map_guest_address(const VuMap *map, uint64_t user, hwaddr *gpa);
 /* inflight.c: an area for each virtqueue */
 typedef struct VuInflight {
     VuMapping mapping;
-    size_t stride;
+    size_t stride;              /* from one to the next, bytes */
     unsigned num_queues;
-    uint16_t queue_size;
 } VuInflight;
 
-/* Makes one as @info asks; fills in the rest of it; *@fd is the caller's. */
-VuInflight *vu_inflight_new(VuInflightInfo *info, bool packed, int *fd,
-                            Error **errp);
-VuInflight *vu_inflight_map(const VuInflightInfo *info, bool packed, int fd,
-                            Error **errp);
+/* Makes one for @info's virtqueues; fills in the rest of it; *@fd is the caller's. */
+VuInflight *vu_inflight_new(VuInflightInfo *info, int *fd, Error **errp);
+VuInflight *vu_inflight_map(const VuInflightInfo *info, int fd, Error **errp);
 void vu_inflight_free(VuInflight *inflight);
 
 /* wire.c */
@@ -279,9 +277,6 @@ static inline bool vu_has_feature(VuBlkExport *vexp, unsigned bit)
 {
     return vexp->features >> bit & 1;
 }
-
-/* blk.c: the thread of virtqueue @queue */
-AioContext *blk_exp_queue_ctx(BlockExport *exp, unsigned queue);
 
 /* connection.c */
 bool vu_listen(VuBlkExport *vexp, SocketAddress *addr, Error **errp);

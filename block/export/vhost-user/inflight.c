@@ -11,6 +11,9 @@
 #include "qemu/memfd.h"
 #include "export.h"
 
+/* of an area, so that those of two threads are in no common cache line */
+#define AREA_ALIGN 64
+
 static bool check_info(const VuInflightInfo *info, Error **errp)
 {
     if (info->num_queues == 0 || info->queue_size == 0 ||
@@ -22,25 +25,18 @@ static bool check_info(const VuInflightInfo *info, Error **errp)
     return true;
 }
 
-VuInflight *vu_inflight_map(const VuInflightInfo *info, bool packed, int fd,
-                            Error **errp)
+/* All back-ends lay the areas out in the same way: whole, each after the last. */
+VuInflight *vu_inflight_map(const VuInflightInfo *info, int fd, Error **errp)
 {
-    size_t stride = vring_inflight_size(info->queue_size, packed);
     VuInflight *inflight;
 
     if (!check_info(info, errp)) {
         return NULL;
     }
-    if (info->size < stride * info->num_queues) {
-        error_setg(errp, "%" PRIu64 " bytes are too few for requests in flight of "
-                   "%u virtqueues of %u entries", info->size, info->num_queues,
-                   info->queue_size);
-        return NULL;
-    }
     inflight = g_new0(VuInflight, 1);
-    inflight->stride = stride;
     inflight->num_queues = info->num_queues;
-    inflight->queue_size = info->queue_size;
+    inflight->stride = QEMU_ALIGN_DOWN(info->size / info->num_queues,
+                                       AREA_ALIGN);
     if (!vu_mapping_init(&inflight->mapping, fd, info->offset, info->size,
                          errp)) {
         g_free(inflight);
@@ -49,24 +45,30 @@ VuInflight *vu_inflight_map(const VuInflightInfo *info, bool packed, int fd,
     return inflight;
 }
 
-VuInflight *vu_inflight_new(VuInflightInfo *info, bool packed, int *fd,
-                            Error **errp)
+/*
+ * For the largest of rings: a guest may give its virtqueues more entries than the
+ * front-end asks for, and another layout than was negotiated before.
+ */
+VuInflight *vu_inflight_new(VuInflightInfo *info, int *fd, Error **errp)
 {
     VuInflight *inflight;
 
     if (!check_info(info, errp)) {
         return NULL;
     }
-    info->size = vring_inflight_size(info->queue_size, packed) * info->num_queues;
+    info->size = info->num_queues * MAX(vring_inflight_size(VRING_MAX_SIZE, true),
+                                        vring_inflight_size(VRING_MAX_SIZE,
+                                                            false));
     info->offset = 0;
     *fd = qemu_memfd_create("vhost-user-inflight", info->size, false, 0,
                             F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL, errp);
     if (*fd < 0) {
         return NULL;
     }
-    inflight = vu_inflight_map(info, packed, *fd, errp);
+    inflight = vu_inflight_map(info, *fd, errp);
     if (!inflight) {
         close(*fd);
+        *fd = -1;
     }
     return inflight;
 }

@@ -285,9 +285,7 @@ static void coroutine_fn replace_inflight(VuBlkExport *vexp,
 static bool coroutine_fn get_inflight_fd(VuBlkExport *vexp, VuMessage *msg,
                                          Error **errp)
 {
-    bool packed = vu_has_feature(vexp, VIRTIO_F_RING_PACKED);
-    VuInflight *inflight = vu_inflight_new(&msg->inflight, packed,
-                                           &msg->reply_fd, errp);
+    VuInflight *inflight = vu_inflight_new(&msg->inflight, &msg->reply_fd, errp);
 
     if (!inflight) {
         return false;
@@ -300,9 +298,7 @@ static bool coroutine_fn get_inflight_fd(VuBlkExport *vexp, VuMessage *msg,
 static bool coroutine_fn set_inflight_fd(VuBlkExport *vexp, VuMessage *msg,
                                          Error **errp)
 {
-    bool packed = vu_has_feature(vexp, VIRTIO_F_RING_PACKED);
-    VuInflight *inflight = vu_inflight_map(&msg->inflight, packed, msg->fds[0],
-                                           errp);
+    VuInflight *inflight = vu_inflight_map(&msg->inflight, msg->fds[0], errp);
 
     if (!inflight) {
         return false;
