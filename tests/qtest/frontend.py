@@ -199,6 +199,8 @@ class PackedRing(Ring):
 class Connection:
     """A vhost-user connection that shares the ring's memory."""
 
+    PROTOCOL = REPLY_ACK | CONFIGURE_MEM_SLOTS      # features that it needs
+
     def __init__(self, path, ring, regions=WHOLE, protocol=0):
         self.ring = ring
         self.regions = regions
@@ -209,8 +211,9 @@ class Connection:
                     (EVENT_IDX if ring.event_idx else 0))
         self.negotiated = features
         assert self.features() & features == features
-        protocol |= REPLY_ACK | CONFIGURE_MEM_SLOTS
-        assert self.ask(GET_PROTOCOL_FEATURES) & protocol == protocol
+        protocol |= self.PROTOCOL
+        offered = self.ask(GET_PROTOCOL_FEATURES)
+        assert offered & protocol == protocol, f"features: {offered:#x}"
         self.send(SET_PROTOCOL_FEATURES, struct.pack("=Q", protocol))
         self.ask(SET_FEATURES, struct.pack("=Q", features))
         self.ask(SET_OWNER)
@@ -234,6 +237,9 @@ class Connection:
         """Send a message and wait for its reply, a number."""
         self.send(request, payload, fds,
                   VERSION if request in REPLIES else VERSION | NEED_REPLY)
+        return self.reply(request)
+
+    def reply(self, request):
         number, _, size = struct.unpack("=III", self._receive(12))
         assert number == request and size == 8, (number, request, size)
         value, = struct.unpack("=Q", self._receive(8))
