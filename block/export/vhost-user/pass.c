@@ -9,7 +9,9 @@
  *
  * A pass is bounded: with a leaf that answers at once, the guest can fill the ring
  * as fast as it is emptied, and the thread's other work would wait for ever.  One
- * that is cut short goes on in the next turn of the event loop.
+ * that is cut short goes on in the next turn of the event loop.  It also ends when
+ * the main loop wants the virtqueue to stop, which is so before its thread is asked:
+ * requests of a MiB each take long.
  *
  * The thread learns of requests by the kick's file descriptor, or, while it polls,
  * by the available index; then the driver is asked not to kick.
@@ -169,7 +171,7 @@ static void pass(VuQueue *q)
     unsigned n = 0;
 
     defer_call_begin();
-    for (; n < PASS_MAX; n++) {
+    for (; n < PASS_MAX && likely(qatomic_read(&q->run)); n++) {
         pop = vring_pop(q->vring, &elem, &err);
         if (likely(pop == VRING_POPPED)) {
             serve(q, container_of(elem, VuRequest, elem), n % PASS_TELL == 0);
