@@ -81,6 +81,7 @@ static void destroy(VuBlkExport *vexp)
     blk_remove_aio_context_notifier(vexp->export.blk, aio_attached, aio_detach,
                                     vexp);
     qemu_bh_delete(vexp->resize_bh);
+    timer_free(vexp->patience);
     g_free(vexp->handler.serial);
     g_free(vexp->queues);
 }
@@ -100,6 +101,8 @@ static void init(VuBlkExport *vexp, uint32_t block_size, bool writable)
         vu_queue_init(&vexp->queues[i], vexp, i);
     }
     vu_device_init(vexp, block_size);
+    vexp->patience = aio_timer_new(qemu_get_aio_context(), QEMU_CLOCK_REALTIME,
+                                   SCALE_MS, vu_queues_lose_patience, vexp);
     vexp->resize_bh = aio_bh_new(qemu_get_aio_context(), vu_device_resize, vexp);
     blk_add_aio_context_notifier(blk, aio_attached, aio_detach, vexp);
     blk_set_dev_ops(blk, &dev_ops, vexp);

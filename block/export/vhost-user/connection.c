@@ -78,6 +78,7 @@ static void end(VuBlkExport *vexp)
     for (unsigned i = 0; i < vexp->num_queues; i++) {
         vu_queue_reset(&vexp->queues[i]);
     }
+    timer_del(vexp->patience);
     vring_map_unref(&vexp->map->map);
     vu_log_unref(vexp->log);
     vu_inflight_free(vexp->inflight);
@@ -135,7 +136,7 @@ static void accept_client(QIONetListener *listener, QIOChannelSocket *sioc,
     vexp->config_changed = false;
     vexp->features = 0;
     vexp->protocol = 0;
-    vexp->map = vu_map_new(NULL, NULL, 0, NULL, &error_abort);
+    vexp->map = vu_map_new(vexp, NULL, NULL, 0, NULL, &error_abort);
     vexp->log = NULL;
     vexp->log_fd = -1;
     vexp->backend_fd = -1;

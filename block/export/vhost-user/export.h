@@ -12,7 +12,7 @@
  *     pass.c          the same in its own thread: requests and answers
  *     memory.c        the front-end's memory; log.c: which pages were written
  *     inflight.c      memory in which requests in flight are remembered
- *     mapping.c       what those three map
+ *     mapping.c       what those three map; truncated.c: files made shorter
  *
  * Two kinds of thread.  The main loop has all of the protocol and of the control:
  * connections, messages, drains, the export's end.  They happen one after the
@@ -63,15 +63,28 @@
 typedef struct VuBlkExport VuBlkExport;
 typedef struct VuQueue VuQueue;
 
+/*
+ * truncated.c: memory at @start that the front-end can take away, of pages of @page
+ * bytes.  add: main loop, and the front-end of @vexp is dropped when that is found;
+ * remove: before it is unmapped, in any thread.
+ */
+typedef struct VuTruncated VuTruncated;
+VuTruncated *vu_truncated_add(VuBlkExport *vexp, void *start, size_t length,
+                              size_t page);
+void vu_truncated_remove(VuTruncated *slot);
+/* In each thread that touches such memory. */
+void vu_truncated_begin_thread(void);
+
 /* mapping.c: a part of a file that the front-end shares */
 typedef struct VuMapping {
     uint8_t *host;              /* NULL: none */
     void *base;                 /* as the kernel wants it */
     size_t length;
+    VuTruncated *truncated;
 } VuMapping;
 
-bool vu_mapping_init(VuMapping *mapping, int fd, uint64_t offset, uint64_t size,
-                     Error **errp);
+bool vu_mapping_init(VuBlkExport *vexp, VuMapping *mapping, int fd,
+                     uint64_t offset, uint64_t size, Error **errp);
 void vu_mapping_destroy(VuMapping *mapping);
 
 /*
@@ -84,7 +97,8 @@ typedef struct VuLog {
     uint64_t size;              /* bytes */
 } VuLog;
 
-VuLog *vu_log_new(int fd, const VuLogInfo *info, Error **errp);
+VuLog *vu_log_new(VuBlkExport *vexp, int fd, const VuLogInfo *info,
+                  Error **errp);
 VuLog *vu_log_ref(VuLog *log);
 void vu_log_unref(VuLog *log);
 /* Any thread. */
@@ -103,10 +117,10 @@ static inline const VuMap *vu_map_of(const VringMap *map)
 }
 
 /* New maps, from none, or from @map; NULL and an error if it cannot be. */
-VuMap *vu_map_new(const VuRegionInfo *info, const int *fds, unsigned n,
-                  VuLog *log, Error **errp);
-VuMap *vu_map_add(const VuMap *map, const VuRegionInfo *info, int fd,
-                  Error **errp);
+VuMap *vu_map_new(VuBlkExport *vexp, const VuRegionInfo *info, const int *fds,
+                  unsigned n, VuLog *log, Error **errp);
+VuMap *vu_map_add(VuBlkExport *vexp, const VuMap *map, const VuRegionInfo *info,
+                  int fd, Error **errp);
 VuMap *vu_map_remove(const VuMap *map, const VuRegionInfo *info, Error **errp);
 VuMap *vu_map_log(const VuMap *map, VuLog *log);
 
@@ -121,8 +135,10 @@ typedef struct VuInflight {
 } VuInflight;
 
 /* Makes one for @info's virtqueues; fills in the rest of it; *@fd is the caller's. */
-VuInflight *vu_inflight_new(VuInflightInfo *info, int *fd, Error **errp);
-VuInflight *vu_inflight_map(const VuInflightInfo *info, int fd, Error **errp);
+VuInflight *vu_inflight_new(VuBlkExport *vexp, VuInflightInfo *info, int *fd,
+                            Error **errp);
+VuInflight *vu_inflight_map(VuBlkExport *vexp, const VuInflightInfo *info,
+                            int fd, Error **errp);
 void vu_inflight_free(VuInflight *inflight);
 
 /* wire.c */
@@ -210,7 +226,7 @@ struct VuQueue {
     /* its thread's */
     bool attached;
     bool polled;                /* kicks are off */
-    bool put_off;               /* until there is more memory */
+    bool put_off;               /* atomic; until there is more memory */
     bool publishing;            /* publish() will be called */
     QEMUBH *pass_bh;            /* while it is attached */
 };
@@ -245,6 +261,9 @@ bool vu_pass_is_idle(VuQueue *q);
 /* queue.c; its thread tells the main loop */
 void vu_queue_is_idle(VuQueue *q);
 void vu_queue_is_broken(VuQueue *q, Error *err);
+void vu_queue_is_put_off(VuQueue *q);
+/* One has been so for as long as a front-end may take to bring memory. */
+void vu_queues_lose_patience(void *opaque);
 
 struct VuBlkExport {
     BlockExport export;         /* first member */
@@ -254,6 +273,7 @@ struct VuBlkExport {
     VuQueue *queues;
     unsigned drains;            /* drained sections that there are */
     QEMUBH *resize_bh;
+    QEMUTimer *patience;        /* with virtqueues that are put off */
     QIONetListener *listener;   /* NULL: the export ends */
 
     /* of the connection; NULL or 0 without one */

@@ -26,7 +26,8 @@ static bool check_info(const VuInflightInfo *info, Error **errp)
 }
 
 /* All back-ends lay the areas out in the same way: whole, each after the last. */
-VuInflight *vu_inflight_map(const VuInflightInfo *info, int fd, Error **errp)
+VuInflight *vu_inflight_map(VuBlkExport *vexp, const VuInflightInfo *info,
+                            int fd, Error **errp)
 {
     VuInflight *inflight;
 
@@ -37,7 +38,7 @@ VuInflight *vu_inflight_map(const VuInflightInfo *info, int fd, Error **errp)
     inflight->num_queues = info->num_queues;
     inflight->stride = QEMU_ALIGN_DOWN(info->size / info->num_queues,
                                        AREA_ALIGN);
-    if (!vu_mapping_init(&inflight->mapping, fd, info->offset, info->size,
+    if (!vu_mapping_init(vexp, &inflight->mapping, fd, info->offset, info->size,
                          errp)) {
         g_free(inflight);
         return NULL;
@@ -49,7 +50,8 @@ VuInflight *vu_inflight_map(const VuInflightInfo *info, int fd, Error **errp)
  * For the largest of rings: a guest may give its virtqueues more entries than the
  * front-end asks for, and another layout than was negotiated before.
  */
-VuInflight *vu_inflight_new(VuInflightInfo *info, int *fd, Error **errp)
+VuInflight *vu_inflight_new(VuBlkExport *vexp, VuInflightInfo *info, int *fd,
+                            Error **errp)
 {
     VuInflight *inflight;
 
@@ -65,7 +67,7 @@ VuInflight *vu_inflight_new(VuInflightInfo *info, int *fd, Error **errp)
     if (*fd < 0) {
         return NULL;
     }
-    inflight = vu_inflight_map(info, *fd, errp);
+    inflight = vu_inflight_map(vexp, info, *fd, errp);
     if (!inflight) {
         close(*fd);
         *fd = -1;

@@ -13,13 +13,15 @@
 #include "qemu/atomic.h"
 #include "export.h"
 
-VuLog *vu_log_new(int fd, const VuLogInfo *info, Error **errp)
+VuLog *vu_log_new(VuBlkExport *vexp, int fd, const VuLogInfo *info,
+                  Error **errp)
 {
     VuLog *log = g_new0(VuLog, 1);
 
     log->refs = 1;
     log->size = info->size;
-    if (!vu_mapping_init(&log->mapping, fd, info->offset, info->size, errp)) {
+    if (!vu_mapping_init(vexp, &log->mapping, fd, info->offset, info->size,
+                         errp)) {
         g_free(log);
         return NULL;
     }

@@ -11,9 +11,8 @@
 #include "export.h"
 
 /*
- * Memory behind the end of its file ends the process that touches it.  A file that
- * is made shorter later does so too; the front-end has none of ours to lose but its
- * own requests.
+ * There is no memory behind the end of its file.  For a file that is made shorter
+ * later, see truncated.c.
  */
 static bool is_in_file(int fd, uint64_t offset, uint64_t size, Error **errp)
 {
@@ -33,8 +32,8 @@ static bool is_in_file(int fd, uint64_t offset, uint64_t size, Error **errp)
     return true;
 }
 
-bool vu_mapping_init(VuMapping *mapping, int fd, uint64_t offset, uint64_t size,
-                     Error **errp)
+bool vu_mapping_init(VuBlkExport *vexp, VuMapping *mapping, int fd,
+                     uint64_t offset, uint64_t size, Error **errp)
 {
     uint64_t page, start;
 
@@ -54,6 +53,8 @@ bool vu_mapping_init(VuMapping *mapping, int fd, uint64_t offset, uint64_t size,
         return false;
     }
     qemu_madvise(mapping->base, mapping->length, QEMU_MADV_DONTDUMP);
+    mapping->truncated = vu_truncated_add(vexp, mapping->base, mapping->length,
+                                          page);
     mapping->host = (uint8_t *)mapping->base + (offset - start);
     return true;
 }
@@ -61,6 +62,7 @@ bool vu_mapping_init(VuMapping *mapping, int fd, uint64_t offset, uint64_t size,
 void vu_mapping_destroy(VuMapping *mapping)
 {
     if (mapping->host) {
+        vu_truncated_remove(mapping->truncated);
         munmap(mapping->base, mapping->length);
     }
     *mapping = (VuMapping) { 0 };

@@ -17,7 +17,8 @@ typedef struct VuRegion {
     VuMapping mapping;
 } VuRegion;
 
-static VuRegion *region_new(const VuRegionInfo *info, int fd, Error **errp)
+static VuRegion *region_new(VuBlkExport *vexp, const VuRegionInfo *info, int fd,
+                            Error **errp)
 {
     VuRegion *region;
 
@@ -29,7 +30,8 @@ static VuRegion *region_new(const VuRegionInfo *info, int fd, Error **errp)
     }
     region = g_new0(VuRegion, 1);
     region->info = *info;
-    if (!vu_mapping_init(&region->mapping, fd, info->offset, info->size, errp)) {
+    if (!vu_mapping_init(vexp, &region->mapping, fd, info->offset, info->size,
+                         errp)) {
         g_free(region);
         return NULL;
     }
@@ -106,10 +108,10 @@ static bool map_insert(VuMap *map, VuRegion *region, Error **errp)
     return true;
 }
 
-static bool map_insert_new(VuMap *map, const VuRegionInfo *info, int fd,
-                           Error **errp)
+static bool map_insert_new(VuBlkExport *vexp, VuMap *map,
+                           const VuRegionInfo *info, int fd, Error **errp)
 {
-    VuRegion *region = region_new(info, fd, errp);
+    VuRegion *region = region_new(vexp, info, fd, errp);
     bool ok;
 
     if (!region) {
@@ -134,13 +136,13 @@ static VuMap *map_copy(const VuMap *map, const VuRegion *except, VuLog *log)
     return copy;
 }
 
-VuMap *vu_map_new(const VuRegionInfo *info, const int *fds, unsigned n,
-                  VuLog *log, Error **errp)
+VuMap *vu_map_new(VuBlkExport *vexp, const VuRegionInfo *info, const int *fds,
+                  unsigned n, VuLog *log, Error **errp)
 {
     VuMap *map = map_alloc(n, log);
 
     for (unsigned i = 0; i < n; i++) {
-        if (!map_insert_new(map, &info[i], fds[i], errp)) {
+        if (!map_insert_new(vexp, map, &info[i], fds[i], errp)) {
             vring_map_unref(&map->map);
             return NULL;
         }
@@ -148,8 +150,8 @@ VuMap *vu_map_new(const VuRegionInfo *info, const int *fds, unsigned n,
     return map;
 }
 
-VuMap *vu_map_add(const VuMap *map, const VuRegionInfo *info, int fd,
-                  Error **errp)
+VuMap *vu_map_add(VuBlkExport *vexp, const VuMap *map, const VuRegionInfo *info,
+                  int fd, Error **errp)
 {
     VuMap *more;
 
@@ -158,7 +160,7 @@ VuMap *vu_map_add(const VuMap *map, const VuRegionInfo *info, int fd,
         return NULL;
     }
     more = map_copy(map, NULL, map->log);
-    if (!map_insert_new(more, info, fd, errp)) {
+    if (!map_insert_new(vexp, more, info, fd, errp)) {
         vring_map_unref(&more->map);
         return NULL;
     }

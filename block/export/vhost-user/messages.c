@@ -162,7 +162,8 @@ static bool coroutine_fn set_mem_table(VuBlkExport *vexp, VuMessage *msg,
                    "descriptors", table->n, msg->header.size, msg->n_fds);
         return false;
     }
-    map = vu_map_new(table->region, msg->fds, table->n, vexp->map->log, errp);
+    map = vu_map_new(vexp, table->region, msg->fds, table->n, vexp->map->log,
+                     errp);
     if (map) {
         replace_map(vexp, map);
     }
@@ -172,7 +173,8 @@ static bool coroutine_fn set_mem_table(VuBlkExport *vexp, VuMessage *msg,
 static bool coroutine_fn add_mem_reg(VuBlkExport *vexp, VuMessage *msg,
                                      Error **errp)
 {
-    VuMap *map = vu_map_add(vexp->map, &msg->single.region, msg->fds[0], errp);
+    VuMap *map = vu_map_add(vexp, vexp->map, &msg->single.region, msg->fds[0],
+                            errp);
 
     if (map) {
         replace_map(vexp, map);
@@ -194,7 +196,7 @@ static bool coroutine_fn rem_mem_reg(VuBlkExport *vexp, VuMessage *msg,
 static bool coroutine_fn set_log_base(VuBlkExport *vexp, VuMessage *msg,
                                       Error **errp)
 {
-    VuLog *log = vu_log_new(msg->fds[0], &msg->log, errp);
+    VuLog *log = vu_log_new(vexp, msg->fds[0], &msg->log, errp);
 
     if (!log) {
         return false;
@@ -285,7 +287,8 @@ static void coroutine_fn replace_inflight(VuBlkExport *vexp,
 static bool coroutine_fn get_inflight_fd(VuBlkExport *vexp, VuMessage *msg,
                                          Error **errp)
 {
-    VuInflight *inflight = vu_inflight_new(&msg->inflight, &msg->reply_fd, errp);
+    VuInflight *inflight = vu_inflight_new(vexp, &msg->inflight, &msg->reply_fd,
+                                           errp);
 
     if (!inflight) {
         return false;
@@ -298,7 +301,8 @@ static bool coroutine_fn get_inflight_fd(VuBlkExport *vexp, VuMessage *msg,
 static bool coroutine_fn set_inflight_fd(VuBlkExport *vexp, VuMessage *msg,
                                          Error **errp)
 {
-    VuInflight *inflight = vu_inflight_map(&msg->inflight, msg->fds[0], errp);
+    VuInflight *inflight = vu_inflight_map(vexp, &msg->inflight, msg->fds[0],
+                                           errp);
 
     if (!inflight) {
         return false;

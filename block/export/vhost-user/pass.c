@@ -184,7 +184,8 @@ static void pass(VuQueue *q)
         qemu_bh_schedule(q->pass_bh);
     }
     if (unlikely(pop == VRING_UNMAPPED)) {
-        q->put_off = true;
+        qatomic_set(&q->put_off, true);
+        vu_queue_is_put_off(q);
     } else if (unlikely(err)) {
         broken(q, err);
     }
@@ -238,9 +239,10 @@ static void attach(VuQueue *q)
 {
     AioContext *ctx = qemu_get_current_aio_context();
 
+    vu_truncated_begin_thread();
     q->attached = true;
     q->polled = false;
-    q->put_off = false;
+    qatomic_set(&q->put_off, false);
     vring_set_kicks(q->vring, true);
     q->pass_bh = aio_bh_new(ctx, pass_again, q);
     aio_set_fd_handler(ctx, q->kick_fd, kick_ready, NULL, kick_poll, pass_again,
@@ -276,7 +278,7 @@ void vu_pass_set_map(VuQueue *q, void *map)
     }
     vring_set_map(q->vring, map);
     if (q->attached && q->put_off) {
-        q->put_off = false;
+        qatomic_set(&q->put_off, false);
         qemu_bh_schedule(q->pass_bh);
     }
 }

@@ -10,6 +10,12 @@
 #include "qemu/main-loop.h"
 #include "export.h"
 
+/*
+ * A front-end that replaces a region of memory takes it away first: requests there
+ * are put off, but not for ever.
+ */
+#define PATIENCE_MS 1000
+
 void vu_queue_init(VuQueue *q, VuBlkExport *vexp, unsigned index)
 {
     *q = (VuQueue) {
@@ -203,6 +209,40 @@ void vu_queue_is_broken(VuQueue *q, Error *err)
         .err = err,
     };
     aio_bh_schedule_oneshot(qemu_get_aio_context(), broken_bh, broken);
+}
+
+static void put_off_bh(void *opaque)
+{
+    VuQueue *q = opaque;
+
+    if (q->vexp->sioc) {
+        timer_mod(q->vexp->patience, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                  PATIENCE_MS);
+    }
+}
+
+/* Comes to the main loop no later than that it is idle. */
+void vu_queue_is_put_off(VuQueue *q)
+{
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), put_off_bh, q);
+}
+
+void vu_queues_lose_patience(void *opaque)
+{
+    VuBlkExport *vexp = opaque;
+
+    for (unsigned i = 0; i < vexp->num_queues; i++) {
+        VuQueue *q = &vexp->queues[i];
+
+        if (q->phase == VU_RUNNING && qatomic_read(&q->put_off)) {
+            Error *err = NULL;
+
+            error_setg(&err, "virtqueue %u: a request is in memory that is not "
+                       "shared", i);
+            vu_drop(vexp, err);
+            return;
+        }
+    }
 }
 
 static void begin_hold(VuQueue *q)
