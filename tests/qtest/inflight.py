@@ -203,7 +203,7 @@ class FrontEnd:
     for this it must be tracked.
     """
 
-    event_idx = False                   # what Connection asks of a ring
+    event_idx, features = False, 0      # what Connection asks of a ring
 
     def __init__(self, journal, queues, seed, tracked):
         self.tracked = tracked
