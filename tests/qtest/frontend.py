@@ -206,7 +206,7 @@ class Connection:
         self.regions = regions
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(PATIENCE)
-        self.socket.connect(str(path))
+        self._connect(str(path))
         features = (VERSION_1 | PROTOCOL_FEATURES | ring.features |
                     (EVENT_IDX if ring.event_idx else 0))
         self.negotiated = features
@@ -219,6 +219,17 @@ class Connection:
         self.ask(SET_OWNER)
         for region in regions:
             self.add_memory(region)
+
+    def _connect(self, path):
+        """A daemon that has just started has the socket's name before it listens."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.socket.connect(path)
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
 
     def __enter__(self):
         return self
