@@ -194,6 +194,19 @@ static inline bool blk_fast_is_open(BlockBackend *blk)
     return qatomic_read(&((BlkFast *)blk)->reasons) == 0;
 }
 
+/*
+ * Whether @req is within the medium, whose size is the path's: for a caller that
+ * treats one beyond it in a way of its own.  Of an open path, which may be changing
+ * now: blk_fast_submit() looks again.  Any thread.  Cost: a load.
+ */
+static inline bool blk_fast_is_within(BlockBackend *blk,
+                                      const BlkFastRequest *req)
+{
+    int64_t length = qatomic_read_i64(&((BlkFast *)blk)->path.length);
+
+    return req->bytes <= length && req->offset <= length - req->bytes;
+}
+
 /* The leaf is done with a request for which it returned -EINPROGRESS. */
 void blk_fast_complete(BlkFastRequest *req, int ret);
 
