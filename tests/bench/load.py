@@ -65,7 +65,8 @@ def virtio_blk(context, build, blockdevs, iothread=""):
             arguments += ["-blockdev", blockdev]
         arguments += ["-device", "virtio-blk-pci,disable-legacy=on,drive=leaf,iothread=io0"]
         with server(context, [build / "qemu-system-x86_64", *arguments], socket):
-            yield ["--qtest", socket, "--mem", memory.name]
+            # a guest's kick does not go through QEMU's main loop
+            yield ["--qtest", socket, "--mem", memory.name, "--kick", "ioeventfd"]
 
 
 @contextlib.contextmanager

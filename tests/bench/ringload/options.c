@@ -167,7 +167,8 @@ static void parse_one(struct options *o, int opt, const char *name,
                       const char *arg)
 {
     static const char *const completions[] = { "poll", "eventfd", NULL };
-    static const char *const kicks[] = { "auto", "always", NULL };
+    static const char *const kicks[] = { "auto", "always", "ioeventfd", NULL };
+    unsigned kick;
 
     switch (opt) {
     case OPT_VHOST_USER:
@@ -244,7 +245,9 @@ static void parse_one(struct options *o, int opt, const char *name,
         o->sleep = parse_word(name, arg, completions);
         break;
     case OPT_KICK:
-        o->kick_always = parse_word(name, arg, kicks);
+        kick = parse_word(name, arg, kicks);
+        o->kick_always = kick == 1;
+        o->kick_ioeventfd = kick == 2;
         break;
     case OPT_RING_SIZE:
         o->ring_size = parse_number(name, arg, false, 2, 32768);
@@ -284,6 +287,9 @@ static void check(struct options *o)
     if (o->sleep && !o->transport->has_interrupts) {
         die("--completion eventfd is not possible with --%s",
             o->transport->name);
+    }
+    if (o->kick_ioeventfd && o->transport != &qtest_pci_transport) {
+        die("--kick ioeventfd is for --qtest");
     }
     if (o->block_size % 512) {
         die("--block-size must be a multiple of 512");

@@ -62,6 +62,7 @@ struct options {
     uint64_t seed;
     const char *json;
     bool kick_always;
+    bool kick_ioeventfd;        /* not through the qtest socket */
     bool event_idx;
     enum indirect_use indirect;
     double timeout;

@@ -10,6 +10,7 @@
  * that the queues take and 16 MiB; the device sits on the root bus.
  */
 #include "transport.h"
+#include "ioeventfd.h"
 #include "options.h"
 #include "pci.h"
 #include "qtest.h"
@@ -22,6 +23,7 @@
 #include <linux/virtio_pci.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -49,6 +51,9 @@ static struct {
     struct shared_memory memory;
     uint64_t kick_address[1024];
     int gone;                   /* a kick found no QEMU */
+    bool by_eventfd;
+    unsigned queues;            /* of the device */
+    int kick_fd[1024];
 } pci;
 
 #define COMMON(field) \
@@ -153,6 +158,7 @@ static void qp_open(const struct options *o, struct device *dev)
     uint64_t next = BARS_BEGIN;
 
     pci.mem_path = o->mem_path;
+    pci.by_eventfd = o->kick_ioeventfd;
     qtest_open(o->socket, o->timeout);
     if (!pci_find(&pci.function, VENDOR_VIRTIO, DEVICE_BLK)) {
         die("no virtio-blk device (1af4:1042) on the root bus");
@@ -165,6 +171,7 @@ static void qp_open(const struct options *o, struct device *dev)
     dev->features = device_choose_features(o, offered_features());
     accept_features(dev->features);
     read_config(dev);
+    pci.queues = dev->max_queues;
     qtest_write(2, COMMON(queue_select), 0);
     dev->max_ring = qtest_read(2, COMMON(queue_size));
     if (!dev->max_ring || (dev->max_ring & (dev->max_ring - 1))) {
@@ -231,14 +238,22 @@ static void qp_start(struct queue *q)
 
 static void qp_run(void)
 {
+    if (pci.by_eventfd) {
+        ioeventfd_before(qtest_pid());
+    }
     set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
                VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
+    if (pci.by_eventfd) {
+        ioeventfd_find(pci.kick_fd, pci.queues);
+    }
 }
 
 /* VIRTIO 1.2, 4.1.5.2: the queue's number is the value written */
 static void qp_kick(struct queue *q)
 {
-    if (!qtest_post_write(pci.kick_address[q->index], q->index)) {
+    if (pci.by_eventfd) {
+        eventfd_write(pci.kick_fd[q->index], 1);
+    } else if (!qtest_post_write(pci.kick_address[q->index], q->index)) {
         atomic_put(&pci.gone, 1);
     }
 }

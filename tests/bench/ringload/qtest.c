@@ -30,6 +30,17 @@ void qtest_open(const char *path, double timeout)
     qtest.timeout_ms = timeout * 1000;
 }
 
+int qtest_pid(void)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+
+    if (getsockopt(qtest.fd, SOL_SOCKET, SO_PEERCRED, &peer, &size)) {
+        die("the qtest socket: %s", strerror(errno));
+    }
+    return peer.pid;
+}
+
 void qtest_close(void)
 {
     close(qtest.fd);

@@ -13,6 +13,9 @@
 void qtest_open(const char *path, double timeout);
 void qtest_close(void);
 
+/* QEMU's process. */
+int qtest_pid(void);
+
 /* Each sends one command and waits for its answer; dies on failure. */
 void qtest_out(unsigned size, uint16_t port, uint32_t value);
 uint32_t qtest_in(unsigned size, uint16_t port);
