@@ -62,6 +62,7 @@ struct Vring {
     VringPart used;
     VringMapUse *use;
     VringElem *free;
+    unsigned fresh;         /* from here on they were never used */
     unsigned in_flight;
     const VringLayout *layout;
     VringInflight *inflight;

@@ -24,9 +24,31 @@ static size_t stride_for(size_t elem_size)
     return ROUND_UP(stride, CACHE_LINE) | CACHE_LINE;
 }
 
-static VringElem *elem_at(Vring *vring, unsigned i)
+/* @elem with the buffers that are preallocated behind it. */
+static void elem_reset_sg(Vring *vring, VringElem *elem)
 {
-    return (VringElem *)(vring->elems + i * vring->stride);
+    size_t sg_at = ROUND_UP(vring->elem_size, sizeof(struct iovec));
+
+    elem->sg = (struct iovec *)((uint8_t *)elem + sg_at);
+    elem->addr = (hwaddr *)(elem->sg + VRING_SG);
+    elem->sg_max = VRING_SG;
+}
+
+/*
+ * The one that was given back last, whose memory is in the cache; or one that was
+ * not used yet, whose memory the kernel has not found yet; or NULL.
+ */
+static VringElem *elem_get(Vring *vring)
+{
+    VringElem *elem = vring->free;
+
+    if (likely(elem)) {
+        vring->free = elem->next;
+    } else if (vring->fresh < vring->num) {
+        elem = (VringElem *)(vring->elems + vring->fresh++ * vring->stride);
+        elem_reset_sg(vring, elem);
+    }
+    return elem;
 }
 
 static void elem_put(Vring *vring, VringElem *elem)
@@ -56,7 +78,6 @@ static bool check_config(const VringConfig *config, Error **errp)
 Vring *vring_new(const VringConfig *config, size_t elem_size, Error **errp)
 {
     Vring *vring;
-    size_t sg_at = ROUND_UP(elem_size, sizeof(struct iovec));
 
     assert(elem_size >= sizeof(VringElem));
     if (!check_config(config, errp)) {
@@ -71,16 +92,7 @@ Vring *vring_new(const VringConfig *config, size_t elem_size, Error **errp)
     vring->wait_last = &vring->wait_first;
     vring->elem_size = elem_size;
     vring->stride = stride_for(elem_size);
-    /* not touched before it is used: memory for as many as there ever are */
     vring->elems = g_malloc0_n(config->num, vring->stride);
-    for (unsigned i = config->num; i-- > 0; ) {
-        VringElem *elem = elem_at(vring, i);
-
-        elem->sg = (struct iovec *)((uint8_t *)elem + sg_at);
-        elem->addr = (hwaddr *)(elem->sg + VRING_SG);
-        elem->sg_max = VRING_SG;
-        elem_put(vring, elem);
-    }
     vring_set_state(vring, &(VringState) {
         .avail_wrap = true, .used_wrap = true,
     });
@@ -104,11 +116,7 @@ static void elem_clear(Vring *vring, VringElem *elem)
     if (unlikely(elem->sg_max > VRING_SG)) {
         g_free(elem->sg);
         g_free(elem->addr);
-        elem->sg_max = VRING_SG;
-        elem->sg = (struct iovec *)((uint8_t *)elem +
-                                    ROUND_UP(vring->elem_size,
-                                             sizeof(struct iovec)));
-        elem->addr = (hwaddr *)(elem->sg + VRING_SG);
+        elem_reset_sg(vring, elem);
     }
 }
 
@@ -268,12 +276,11 @@ VringPop vring_fail(Vring *vring, Error **errp, const char *fmt, ...)
 
 VringPop vring_elem_begin(Vring *vring, VringElem **elem, Error **errp)
 {
-    *elem = vring->free;
+    *elem = elem_get(vring);
     if (unlikely(!*elem)) {
         return vring_fail(vring, errp, "it has made more requests available "
                           "than the %u entries", vring->num);
     }
-    vring->free = (*elem)->next;
     (*elem)->out_num = 0;
     (*elem)->in_num = 0;
     (*elem)->in_size = 0;
