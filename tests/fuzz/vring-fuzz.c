@@ -10,11 +10,13 @@
 #include "qapi/error.h"
 #include "hw/virtio/vring.h"
 
+#define PACKED_NUM 5
+#define SPLIT_NUM 8
 #define RING_GPA 0x1000
 #define AVAIL_GPA (RING_GPA + 0x100)
 #define USED_GPA (RING_GPA + 0x180)
 #define DATA_GPA 0x2000
-#define DATA_SIZE 0x300
+#define DATA_SIZE 0x200
 
 /* where descriptors of addresses and lengths above what there is are of use too */
 static const uint64_t odd_addrs[] = {
@@ -98,6 +100,70 @@ static void write_memory(World *w, Input *in)
     }
 }
 
+/* A descriptor of the ring, or of a table in the data, that is likely to be one. */
+static void write_desc(World *w, Input *in, bool packed)
+{
+    uint8_t how = next(in), flags = next(in);
+    uint8_t *at = how & 0x80 ? w->region[1].host + (how & 31) * 16 :
+                               w->region[0].host + (how & 7) * 16;
+    uint64_t addr = DATA_GPA + next(in) * 4;
+    uint32_t len = next(in);
+    uint16_t last = flags & 7;
+
+    if (packed) {
+        last |= (flags & 8 ? 1 << 7 : 0) | (flags & 16 ? 1 << 15 : 0);
+    }
+    len <<= flags >> 5 & 4;
+    memcpy(at, &addr, 8);
+    memcpy(at + 8, &len, 4);
+    memcpy(at + (packed ? 14 : 12), &last, 2);
+    last = next(in) & 15;
+    memcpy(at + (packed ? 12 : 14), &last, 2);
+}
+
+/* Where a driver that keeps to the rules would go on. */
+typedef struct Place {
+    unsigned slot;
+    bool wrap;
+} Place;
+
+/* A chain of one to four descriptors as it should be, and available. */
+static void add_chain(World *w, Input *in, bool packed, Place *at)
+{
+    uint8_t *ring = w->region[0].host;
+    uint8_t *avail = ring + (AVAIL_GPA - RING_GPA);
+    unsigned how = next(in), n = (how & 3) + 1, num = packed ? PACKED_NUM : SPLIT_NUM;
+    uint16_t index, head = at->slot;
+
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t addr = DATA_GPA + next(in) * 2;
+        uint32_t len = 1 + (how >> 4);
+        uint16_t flags = (i + 1 < n) | (how & 4 && i + 1 == n ? 2 : 0);
+        uint16_t other = packed ? head : (at->slot + 1) % num;
+
+        if (packed) {
+            flags |= at->wrap ? 1 << 7 : 1 << 15;
+        } else if (how & 8) {
+            flags |= 4;         /* a table, perhaps */
+            len *= 16;
+        }
+        memcpy(ring + at->slot * 16, &addr, 8);
+        memcpy(ring + at->slot * 16 + 8, &len, 4);
+        memcpy(ring + at->slot * 16 + (packed ? 14 : 12), &flags, 2);
+        memcpy(ring + at->slot * 16 + (packed ? 12 : 14), &other, 2);
+        if (++at->slot == num) {
+            at->slot = 0;
+            at->wrap = !at->wrap;
+        }
+    }
+    if (!packed) {
+        memcpy(&index, avail + 2, 2);
+        memcpy(avail + 4 + (index & 7) * 2, &head, 2);
+        index++;
+        memcpy(avail + 2, &index, 2);
+    }
+}
+
 static void use(const VringElem *elem)
 {
     volatile uint8_t sum = 0;
@@ -115,9 +181,23 @@ static void use(const VringElem *elem)
     }
 }
 
-static void run(Vring *vring, World **world, Input *in)
+/* Slots are in the ring, and no more are in flight than there are. */
+static void check_place(Vring *vring, bool packed)
+{
+    VringState at;
+
+    vring_get_state(vring, &at);
+    if (packed) {
+        g_assert(at.avail < PACKED_NUM && at.used < PACKED_NUM);
+    } else {
+        g_assert((uint16_t)(at.avail - at.used) <= SPLIT_NUM);
+    }
+}
+
+static void run(Vring *vring, World **world, Input *in, bool packed)
 {
     VringElem *elems[VRING_MAX_SIZE];
+    Place place = { 0, true };
     unsigned n = 0;
 
     while (in->left) {
@@ -126,8 +206,14 @@ static void run(Vring *vring, World **world, Input *in)
 
         switch (op & 7) {
         case 0:
-        case 1:
             write_memory(*world, in);
+            break;
+        case 1:
+            if (op & 8) {
+                add_chain(*world, in, packed, &place);
+            } else {
+                write_desc(*world, in, packed);
+            }
             break;
         case 2:
         case 3: {
@@ -169,6 +255,7 @@ static void run(Vring *vring, World **world, Input *in)
         }
         error_free(err);
         g_assert(vring_in_flight(vring) == n);
+        check_place(vring, packed);
     }
     while (n) {
         vring_push(vring, elems[--n], 1);
@@ -182,7 +269,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     World *world = new_world(how >> 6);
     VringConfig config = {
         .packed = how & 1, .event_idx = how & 2, .in_order = how & 4,
-        .num = how & 1 ? 5 : 8,
+        .num = how & 1 ? PACKED_NUM : SPLIT_NUM,
         .desc = RING_GPA, .avail = AVAIL_GPA, .used = USED_GPA,
     };
     Vring *vring = vring_new(&config, sizeof(VringElem), &error_abort);
@@ -205,7 +292,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                vring_set_inflight(vring, area, area_size, NULL);
     }
     if (good) {
-        run(vring, &world, &in);
+        run(vring, &world, &in, config.packed);
     }
     vring_free(vring);
     vring_map_unref(&world->map);
