@@ -48,10 +48,10 @@ def vhost_user(context, build, blockdevs, iothread=""):
 
 
 @contextlib.contextmanager
-def virtio_blk(context, build, blockdevs, iothread=""):
+def virtio_blk(context, build, blockdevs, iothread="", device=""):
     """A QEMU whose virtio-blk device has no guest; yields ringload's options.
 
-    iothread: further options of its IOThread.
+    iothread, device: further options of these.
     """
     with tempfile.TemporaryDirectory(prefix="mqb-") as folder, \
             tempfile.NamedTemporaryFile(prefix="mqb-", dir="/dev/shm") as memory:
@@ -63,7 +63,8 @@ def virtio_blk(context, build, blockdevs, iothread=""):
                      "-object", "iothread,id=io0" + iothread]
         for blockdev in blockdevs:
             arguments += ["-blockdev", blockdev]
-        arguments += ["-device", "virtio-blk-pci,disable-legacy=on,drive=leaf,iothread=io0"]
+        arguments += ["-device", "virtio-blk-pci,disable-legacy=on,drive=leaf,iothread=io0"
+                      + device]
         with server(context, [build / "qemu-system-x86_64", *arguments], socket):
             # a guest's kick does not go through QEMU's main loop
             yield ["--qtest", socket, "--mem", memory.name, "--kick", "ioeventfd"]

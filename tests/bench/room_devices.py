@@ -45,7 +45,8 @@ def run(context):
     with files(context) as (disk, tmpfs):
         cases = measure_all(context, leaves(disk, tmpfs),
                             {"raw file, disk": disk, "raw file, tmpfs": tmpfs})
-    write_table(context, cases)
+        merging = measure_merging(context, leaves(disk, tmpfs))
+    write_table(context, cases, merging)
     plot.bars(context.figures / "devices.svg", charts(cases), len({case.depth for case in cases}))
     return [mark for case in cases for mark in case.marks()] + device_marks(cases)
 
@@ -183,7 +184,21 @@ def measure(context, start, builds, blockdevs, case, path=None):
     return case
 
 
-def write_table(context, cases):
+def measure_merging(context, graphs):
+    """Sequential reads of the device, in thousands a second, by leaf: merged, and not."""
+    found = {}
+    for leaf, blockdevs in graphs.items():
+        runs = found[leaf] = {"on": [], "off": []}
+        for _ in range(context.runs):
+            for merging, values in runs.items():
+                with load.virtio_blk(context, context.fork, blockdevs, BUSY,
+                                     f",request-merging={merging}") as options:
+                    total = load.ringload(context, options, 32, ["--rw", "read"])
+                    values.append(total["iops"] / 1000)
+    return found
+
+
+def write_table(context, cases, merging):
     lines = [
         "<!-- written by make bench ROOM=devices -->",
         "| 4 KiB random reads | client | depth | | base | base without the memset | qemu-mq "
@@ -201,6 +216,10 @@ def write_table(context, cases):
                  "their median, and a ratio is the median of the pairs' ratios. qemu-mq: "
                  "poll-mode=busy. Depth 1 on null devices: median latency, the client idle for "
                  "20 us between requests. " + results.machine())
+    lines += ["", "| virtio-blk, sequential 4 KiB reads, depth 32, thousand IOPS | "
+              "request-merging=on | off |", "|---|---|---|"]
+    lines += [f"| {leaf} | {cell(runs['on'])} | {cell(runs['off'])} |"
+              for leaf, runs in merging.items()]
     (context.figures / "devices.md").write_text("\n".join(lines) + "\n")
 
 
