@@ -11,19 +11,12 @@
 #include "block/export/vhost-user-blk-server.h"
 #include "export.h"
 
-static void update_queues(VuBlkExport *vexp)
-{
-    for (unsigned i = 0; i < vexp->num_queues; i++) {
-        vu_queue_update(&vexp->queues[i]);
-    }
-}
-
 static void drained_begin(void *opaque)
 {
     VuBlkExport *vexp = opaque;
 
     vexp->drains++;
-    update_queues(vexp);
+    vu_queues_update(vexp);
 }
 
 static void drained_end(void *opaque)
@@ -31,7 +24,7 @@ static void drained_end(void *opaque)
     VuBlkExport *vexp = opaque;
 
     vexp->drains--;
-    update_queues(vexp);
+    vu_queues_update(vexp);
 }
 
 static bool drained_poll(void *opaque)

@@ -7,7 +7,11 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/main-loop.h"
 #include "export.h"
+
+/* in a turn of the main loop */
+#define MESSAGES_MAX 16
 
 void coroutine_fn vu_connection_wait(VuBlkExport *vexp)
 {
@@ -23,20 +27,13 @@ void vu_connection_wake(VuBlkExport *vexp)
     }
 }
 
-static void update_queues(VuBlkExport *vexp)
-{
-    for (unsigned i = 0; i < vexp->num_queues; i++) {
-        vu_queue_update(&vexp->queues[i]);
-    }
-}
-
 /* The coroutine finds that nothing more comes. */
 static void begin_end(VuBlkExport *vexp)
 {
     vexp->dropped = true;
     qio_channel_shutdown(QIO_CHANNEL(vexp->sioc), QIO_CHANNEL_SHUTDOWN_BOTH,
                          NULL);
-    update_queues(vexp);
+    vu_queues_update(vexp);
 }
 
 void vu_drop(VuBlkExport *vexp, Error *err)
@@ -82,12 +79,8 @@ static void end(VuBlkExport *vexp)
     vring_map_unref(&vexp->map->map);
     vu_log_unref(vexp->log);
     vu_inflight_free(vexp->inflight);
-    if (vexp->log_fd >= 0) {
-        close(vexp->log_fd);
-    }
-    if (vexp->backend_fd >= 0) {
-        close(vexp->backend_fd);
-    }
+    vu_close(&vexp->log_fd);
+    vu_close(&vexp->backend_fd);
     object_unref(OBJECT(vexp->sioc));
     vexp->sioc = NULL;
     vexp->co = NULL;
@@ -102,9 +95,14 @@ static void coroutine_fn connection(void *opaque)
 {
     VuBlkExport *vexp = opaque;
     Error *err = NULL;
+    unsigned n = 0;
 
     while (!vexp->dropped && serve_message(vexp, &err)) {
-        ;
+        if (++n % MESSAGES_MAX == 0) {
+            /* a front-end that always has one more is not all there is to do */
+            aio_co_schedule(qemu_get_aio_context(), vexp->co);
+            qemu_coroutine_yield();
+        }
     }
     if (err) {
         vu_drop(vexp, err);
@@ -130,7 +128,6 @@ static void accept_client(QIONetListener *listener, QIOChannelSocket *sioc,
 
     vexp->sioc = sioc;
     object_ref(OBJECT(sioc));
-    vexp->connections++;
     vexp->dropped = false;
     vexp->log_all = false;
     vexp->config_changed = false;

@@ -6,17 +6,19 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/bswap.h"
+#include "qemu/units.h"
 #include "qemu/error-report.h"
 #include "system/block-backend.h"
 #include "export.h"
 
 /*
- * Not VIRTIO_BLK_F_SIZE_MAX: there is no limit, and a driver would take that of 0,
- * which says so, for one.
+ * VIRTIO_BLK_F_SIZE_MAX though there is no limit to speak of: a guest that has it from
+ * a daemon of the base keeps it when that is replaced.
  */
 uint64_t vu_device_features(VuBlkExport *vexp)
 {
-    return 1ull << VIRTIO_BLK_F_SEG_MAX |
+    return 1ull << VIRTIO_BLK_F_SIZE_MAX |
+           1ull << VIRTIO_BLK_F_SEG_MAX |
            1ull << VIRTIO_BLK_F_TOPOLOGY |
            1ull << VIRTIO_BLK_F_BLK_SIZE |
            1ull << VIRTIO_BLK_F_FLUSH |
@@ -54,11 +56,15 @@ void vu_device_init(VuBlkExport *vexp, uint32_t block_size)
 
     vexp->config = (struct virtio_blk_config) {
         .capacity = cpu_to_le64(capacity(vexp)),
+        /* not 0, which a driver may take for a limit; of whole pages */
+        .size_max = cpu_to_le32(QEMU_ALIGN_DOWN(UINT32_MAX, 64 * KiB)),
         .seg_max = cpu_to_le32(VRING_SG - 2),
         .blk_size = cpu_to_le32(block_size),
         .min_io_size = cpu_to_le16(1),
         .opt_io_size = cpu_to_le32(1),
         .num_queues = cpu_to_le16(vexp->num_queues),
+        /* else a driver takes what it has written for safe, and does not flush */
+        .wce = blk_enable_write_cache(vexp->export.blk),
         .max_discard_sectors = cpu_to_le32(VIRTIO_BLK_MAX_DISCARD_SECTORS),
         .max_discard_seg = cpu_to_le32(1),
         .discard_sector_alignment = cpu_to_le32(block_sectors),

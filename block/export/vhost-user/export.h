@@ -60,6 +60,9 @@
 /* What the base's front-end asks for at most. */
 #define VU_MEM_SLOTS 509
 
+/* Where a packed ring begins: slot 0, with both wrap counters at 1. */
+#define VU_PACKED_BASE 0x80008000
+
 typedef struct VuBlkExport VuBlkExport;
 typedef struct VuQueue VuQueue;
 
@@ -72,8 +75,6 @@ typedef struct VuTruncated VuTruncated;
 VuTruncated *vu_truncated_add(VuBlkExport *vexp, void *start, size_t length,
                               size_t page);
 void vu_truncated_remove(VuTruncated *slot);
-/* In each thread that touches such memory. */
-void vu_truncated_begin_thread(void);
 
 /* mapping.c: a part of a file that the front-end shares */
 typedef struct VuMapping {
@@ -141,6 +142,14 @@ VuInflight *vu_inflight_map(VuBlkExport *vexp, const VuInflightInfo *info,
                             int fd, Error **errp);
 void vu_inflight_free(VuInflight *inflight);
 
+static inline void vu_close(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
 /* wire.c */
 typedef struct VuMessage {
     VuHeader header;
@@ -166,6 +175,8 @@ int coroutine_fn vu_message_reply(QIOChannel *ioc, VuMessage *msg, Error **errp)
 /* What it has not given away. */
 void vu_message_clear(VuMessage *msg);
 int vu_message_take_fd(VuMessage *msg, unsigned i);
+/* The first, which is not to block; -1 and an error if it cannot be. */
+int vu_message_take_eventfd(VuMessage *msg, Error **errp);
 void vu_message_answer_u64(VuMessage *msg, uint64_t value);
 /* Whether it went out. */
 bool vu_backend_send(int fd, uint32_t request);
@@ -222,6 +233,7 @@ struct VuQueue {
     /* from one to the other */
     bool run;                   /* atomic; written by the main loop */
     unsigned posted;            /* atomic; bottom halves on their way there */
+    Error *error;               /* atomic; written by its thread, once a connection */
 
     /* its thread's */
     bool attached;
@@ -235,6 +247,7 @@ struct VuQueue {
 void vu_queue_init(VuQueue *q, VuBlkExport *vexp, unsigned index);
 /* Something that says whether it is to run may have changed. */
 void vu_queue_update(VuQueue *q);
+void vu_queues_update(VuBlkExport *vexp);
 /* It is idle, and stays so until it is released. */
 void coroutine_fn vu_queue_hold(VuQueue *q);
 void vu_queue_release(VuQueue *q);
@@ -277,7 +290,6 @@ struct VuBlkExport {
     QIONetListener *listener;   /* NULL: the export ends */
 
     /* of the connection; NULL or 0 without one */
-    unsigned connections;       /* which one it is */
     QIOChannelSocket *sioc;
     Coroutine *co;
     bool waits;                 /* the coroutine, for vu_connection_wake() */

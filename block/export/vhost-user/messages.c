@@ -6,7 +6,6 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
-#include "qemu/sockets.h"
 #include "export.h"
 
 static const uint64_t protocol_features =
@@ -72,14 +71,13 @@ static void coroutine_fn update_log(VuBlkExport *vexp)
 static bool coroutine_fn set_features(VuBlkExport *vexp, VuMessage *msg,
                                       Error **errp)
 {
-    uint64_t features = msg->u64;
-    uint64_t unknown = features & ~vu_device_features(vexp);
+    /* others than were offered mean nothing: an earlier daemon may have had them */
+    uint64_t features = msg->u64 & vu_device_features(vexp);
     uint64_t changed = features ^ vexp->features;
 
-    if (unknown || !(features >> VIRTIO_F_VERSION_1 & 1)) {
-        error_setg(errp, "features %#" PRIx64 ": %s", features, unknown ?
-                   "there are some that were not offered" :
-                   "legacy devices are not supported");
+    if (!(features >> VIRTIO_F_VERSION_1 & 1)) {
+        error_setg(errp, "features %#" PRIx64 ": legacy devices are not supported",
+                   features);
         return false;
     }
     vu_queues_hold(vexp);
@@ -90,6 +88,11 @@ static bool coroutine_fn set_features(VuBlkExport *vexp, VuMessage *msg,
 
         if (changed & ring_features) {
             vu_queue_renew(q);
+        }
+        if (changed >> VIRTIO_F_RING_PACKED & 1) {
+            /* a place in a ring of one layout is none in the other */
+            q->has_place = q->has_base = false;
+            q->base = 0;
         }
         if (!vu_has_feature(vexp, VU_F_PROTOCOL_FEATURES)) {
             q->enabled = true;
@@ -214,21 +217,16 @@ static bool coroutine_fn set_log_fd(VuBlkExport *vexp, VuMessage *msg,
                                     Error **errp)
 {
     vu_queues_hold(vexp);
-    if (vexp->log_fd >= 0) {
-        close(vexp->log_fd);
-    }
-    vexp->log_fd = vu_message_take_fd(msg, 0);
-    qemu_socket_set_nonblock(vexp->log_fd);
+    vu_close(&vexp->log_fd);
+    vexp->log_fd = vu_message_take_eventfd(msg, errp);
     vu_queues_release(vexp);
-    return true;
+    return vexp->log_fd >= 0;
 }
 
 static bool coroutine_fn set_backend_req_fd(VuBlkExport *vexp, VuMessage *msg,
                                             Error **errp)
 {
-    if (vexp->backend_fd >= 0) {
-        close(vexp->backend_fd);
-    }
+    vu_close(&vexp->backend_fd);
     vexp->backend_fd = vu_message_take_fd(msg, 0);
     vu_device_tell(vexp);
     return true;

@@ -26,15 +26,24 @@
 #include "qapi/error.h"
 #include "qemu/atomic.h"
 #include "qemu/defer-call.h"
+#include "qemu/main-loop.h"
 #include "export.h"
 
 /* some tens of microseconds, for requests that are answered at once */
 #define PASS_MAX 128
 #define PASS_TELL 16
 
+/* The front-end can make the descriptor one that blocks when it is full. */
+static bool is_writable(int fd)
+{
+    GPollFD pfd = { .fd = fd, .events = G_IO_OUT };
+
+    return g_poll(&pfd, 1, 0) == 1 && pfd.revents & G_IO_OUT;
+}
+
 static void signal_fd(int fd)
 {
-    if (fd >= 0) {
+    if (fd >= 0 && (!qemu_in_main_thread() || is_writable(fd))) {
         /* fails when as many signals are unread as it counts */
         eventfd_write(fd, 1);
     }
@@ -184,8 +193,10 @@ static void pass(VuQueue *q)
         qemu_bh_schedule(q->pass_bh);
     }
     if (unlikely(pop == VRING_UNMAPPED)) {
-        qatomic_set(&q->put_off, true);
-        vu_queue_is_put_off(q);
+        if (!q->put_off) {
+            qatomic_set(&q->put_off, true);
+            vu_queue_is_put_off(q);
+        }
     } else if (unlikely(err)) {
         broken(q, err);
     }
@@ -200,9 +211,13 @@ static void pass_again(void *opaque)
 static void kick_ready(void *opaque)
 {
     VuQueue *q = opaque;
-    eventfd_t kicks;
+    uint64_t kicks;
+    struct iovec iov = { &kicks, sizeof(kicks) };
 
-    eventfd_read(q->kick_fd, &kicks);
+    /* not by the flag of its file, which is the front-end's too */
+    if (preadv2(q->kick_fd, &iov, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP) {
+        eventfd_read(q->kick_fd, &kicks);
+    }
     pass(q);
 }
 
@@ -239,7 +254,6 @@ static void attach(VuQueue *q)
 {
     AioContext *ctx = qemu_get_current_aio_context();
 
-    vu_truncated_begin_thread();
     q->attached = true;
     q->polled = false;
     qatomic_set(&q->put_off, false);

@@ -90,8 +90,12 @@ static bool set_inflight(VuQueue *q, Vring *vring, Error **errp)
 /* Where it is to begin: where it was, where the front-end says, or at the start. */
 static bool set_place(VuQueue *q, Vring *vring, Error **errp)
 {
+    if (q->has_place && !vring_set_state(vring, &q->place)) {
+        error_setg(errp, "it has become too small for where it was, %u",
+                   q->place.avail);
+        return false;
+    }
     if (q->has_place) {
-        vring_set_state(vring, &q->place);
         return true;
     }
     if (!q->has_base && q->config.packed) {
@@ -162,10 +166,29 @@ void vu_queue_update(VuQueue *q)
     }
 }
 
+void vu_queues_update(VuBlkExport *vexp)
+{
+    for (unsigned i = 0; i < vexp->num_queues; i++) {
+        vu_queue_update(&vexp->queues[i]);
+    }
+}
+
+/* Before the main loop hears that it is idle, whichever bottom half runs first. */
+static void report_broken(VuQueue *q)
+{
+    Error *err = qatomic_xchg(&q->error, NULL);
+
+    if (err) {
+        error_prepend(&err, "virtqueue %u: ", q->index);
+        vu_drop(q->vexp, err);
+    }
+}
+
 static void idle_bh(void *opaque)
 {
     VuQueue *q = opaque;
 
+    report_broken(q);
     q->phase = VU_IDLE;
     q->ctx = NULL;
     vu_queue_update(q);
@@ -178,37 +201,15 @@ void vu_queue_is_idle(VuQueue *q)
     aio_bh_schedule_oneshot(qemu_get_aio_context(), idle_bh, q);
 }
 
-typedef struct Broken {
-    VuQueue *queue;
-    unsigned connection;
-    Error *err;
-} Broken;
-
 static void broken_bh(void *opaque)
 {
-    Broken *broken = opaque;
-    VuBlkExport *vexp = broken->queue->vexp;
-
-    if (vexp->connections == broken->connection) {
-        error_prepend(&broken->err, "virtqueue %u: ", broken->queue->index);
-        vu_drop(vexp, broken->err);
-    } else {
-        error_free(broken->err);
-    }
-    g_free(broken);
+    report_broken(opaque);
 }
 
-/* Comes to the main loop no later than that it is idle. */
 void vu_queue_is_broken(VuQueue *q, Error *err)
 {
-    Broken *broken = g_new(Broken, 1);
-
-    *broken = (Broken) {
-        .queue = q,
-        .connection = q->vexp->connections,
-        .err = err,
-    };
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), broken_bh, broken);
+    qatomic_store_release(&q->error, err);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), broken_bh, q);
 }
 
 static void put_off_bh(void *opaque)
@@ -344,20 +345,12 @@ void vu_queue_renew(VuQueue *q)
     }
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0) {
-        close(*fd);
-        *fd = -1;
-    }
-}
-
 void vu_queue_reset(VuQueue *q)
 {
     assert(q->phase == VU_IDLE && q->posted == 0);
-    close_fd(&q->kick_fd);
-    close_fd(&q->call_fd);
-    close_fd(&q->err_fd);
+    vu_close(&q->kick_fd);
+    vu_close(&q->call_fd);
+    vu_close(&q->err_fd);
     vring_free(q->vring);
     vu_queue_init(q, q->vexp, q->index);
 }

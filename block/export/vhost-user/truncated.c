@@ -11,7 +11,8 @@
  * The handler may run in any thread at any time, and so takes no lock: a slot is
  * never freed, and is filled in before it is used and emptied after; nobody
  * touches memory that is not mapped.  Signals elsewhere are for who had them
- * before.
+ * before.  No thread has the signal blocked (qemu_thread_create()), which would end
+ * the process: those of the pool copy the front-end's memory too.
  */
 
 #include "qemu/osdep.h"
@@ -126,16 +127,6 @@ static void install(void)
     aio_set_event_notifier(qemu_get_aio_context(), &wake_up, look, NULL, NULL);
     sigaction(SIGBUS, &action, &before);
     installed = true;
-}
-
-/* Threads have it blocked, where it would end the process. */
-void vu_truncated_begin_thread(void)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGBUS);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 VuTruncated *vu_truncated_add(VuBlkExport *vexp, void *start, size_t length,

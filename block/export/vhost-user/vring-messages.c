@@ -6,7 +6,6 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
-#include "qemu/sockets.h"
 #include "export.h"
 
 static VuQueue *find(VuBlkExport *vexp, uint32_t index, Error **errp)
@@ -76,14 +75,6 @@ bool coroutine_fn vu_set_vring_base(VuBlkExport *vexp, VuMessage *msg,
     return true;
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0) {
-        close(*fd);
-        *fd = -1;
-    }
-}
-
 /* Stops the virtqueue, until it gets another descriptor for kicks. */
 bool coroutine_fn vu_get_vring_base(VuBlkExport *vexp, VuMessage *msg,
                                     Error **errp)
@@ -95,10 +86,14 @@ bool coroutine_fn vu_get_vring_base(VuBlkExport *vexp, VuMessage *msg,
     }
     vu_queue_hold(q);
     vu_queue_renew(q);
-    close_fd(&q->kick_fd);
-    close_fd(&q->call_fd);
+    vu_close(&q->kick_fd);
+    vu_close(&q->call_fd);
     vu_queue_release(q);
     msg->number.num = q->base;
+    if (!q->has_base && !q->has_place &&
+        vu_has_feature(vexp, VIRTIO_F_RING_PACKED)) {
+        msg->number.num = VU_PACKED_BASE;
+    }
     msg->header.size = sizeof(msg->number);
     msg->replied = true;
     return true;
@@ -119,10 +114,9 @@ static VuQueue *take_fd(VuBlkExport *vexp, VuMessage *msg, int *fd, Error **errp
     }
     *fd = -1;
     if (msg->n_fds) {
-        *fd = vu_message_take_fd(msg, 0);
-        qemu_socket_set_nonblock(*fd);
+        *fd = vu_message_take_eventfd(msg, errp);
     }
-    return q;
+    return *fd >= 0 || !msg->n_fds ? q : NULL;
 }
 
 /* Without one the driver's requests would not be noticed: it does not run. */
@@ -136,7 +130,7 @@ bool coroutine_fn vu_set_vring_kick(VuBlkExport *vexp, VuMessage *msg,
         return false;
     }
     vu_queue_hold(q);
-    close_fd(&q->kick_fd);
+    vu_close(&q->kick_fd);
     q->kick_fd = fd;
     vu_queue_release(q);
     vu_device_tell(vexp);

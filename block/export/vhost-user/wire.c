@@ -5,6 +5,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/sockets.h"
 #include "export.h"
 
 static void close_fds(const int *fds, size_t n)
@@ -31,6 +32,19 @@ int vu_message_take_fd(VuMessage *msg, unsigned i)
     int fd = msg->fds[i];
 
     msg->fds[i] = -1;
+    return fd;
+}
+
+int vu_message_take_eventfd(VuMessage *msg, Error **errp)
+{
+    int fd = vu_message_take_fd(msg, 0);
+    int ret = qemu_socket_try_set_nonblock(fd);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "a file descriptor that is no eventfd");
+        close(fd);
+        return -1;
+    }
     return fd;
 }
 

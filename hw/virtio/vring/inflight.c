@@ -214,38 +214,42 @@ static void packed_clear_free(VringInflight *inflight)
 static bool packed_resume(VringInflight *inflight, Vring *vring, Error **errp)
 {
     PackedRegion *region = inflight->packed;
-    VringState at = { .used = region->old_used_idx };
+    /* once: the front-end may change it after it was checked */
+    uint16_t old_used = qatomic_read(&region->old_used_idx);
+    bool old_wrap = qatomic_read(&region->old_used_wrap_counter);
+    VringState at;
     unsigned slots = 0;
 
-    if (region->old_used_idx >= inflight->num ||
-        region->used_idx >= inflight->num) {
+    if (old_used >= inflight->num) {
         error_setg(errp, "the used index of the requests in flight is not one "
                    "of %u", inflight->num);
         return false;
     }
     packed_finish_batch(inflight,
-                        !vring_packed_is_available(vring, region->old_used_idx,
-                                                   region->old_used_wrap_counter));
+                        !vring_packed_is_available(vring, old_used, old_wrap));
     packed_clear_free(inflight);
     for (unsigned i = 0; i < inflight->num; i++) {
-        inflight->next[i] = region->desc[i].next;
-        inflight->last[i] = region->desc[i].last;
-        if (region->desc[i].inflight) {
-            found_add(inflight, i, region->desc[i].counter);
-            slots += region->desc[i].num;
+        inflight->next[i] = qatomic_read(&region->desc[i].next);
+        inflight->last[i] = qatomic_read(&region->desc[i].last);
+        if (qatomic_read(&region->desc[i].inflight)) {
+            found_add(inflight, i, qatomic_read(&region->desc[i].counter));
+            slots += qatomic_read(&region->desc[i].num);
         }
     }
-    if (slots > inflight->num) {
-        error_setg(errp, "requests of %u slots are in flight, in a virtqueue of "
-                   "%u", slots, inflight->num);
-        return false;
+    inflight->free_head = qatomic_read(&region->free_head);
+    at = (VringState) {
+        .avail = qatomic_read(&region->used_idx),
+        .avail_wrap = qatomic_read(&region->used_wrap_counter),
+    };
+    at.used = at.avail;
+    at.used_wrap = at.avail_wrap;
+    if (slots <= inflight->num && at.used < inflight->num) {
+        vring_packed_advance(vring, &at.avail, &at.avail_wrap, slots);
+        return vring_set_state(vring, &at);
     }
-    inflight->free_head = region->free_head;
-    at.used = at.avail = region->used_idx;
-    at.used_wrap = at.avail_wrap = region->used_wrap_counter;
-    vring_packed_advance(vring, &at.avail, &at.avail_wrap, slots);
-    vring_set_state(vring, &at);
-    return true;
+    error_setg(errp, "requests of %u slots from %u are in flight, in a virtqueue "
+               "of %u", slots, at.used, inflight->num);
+    return false;
 }
 
 void vring_inflight_begin_packed(VringInflight *inflight, VringElem *elem,

@@ -222,10 +222,15 @@ void vring_get_state(const Vring *vring, VringState *state)
     *state = vring->at;
 }
 
-void vring_set_state(Vring *vring, const VringState *state)
+bool vring_set_state(Vring *vring, const VringState *state)
 {
+    if (vring->config.packed &&
+        (state->avail >= vring->num || state->used >= vring->num)) {
+        return false;
+    }
     vring->at = *state;
     vring->shadow = state->avail;
+    return true;
 }
 
 uint32_t vring_base(const Vring *vring)
@@ -251,13 +256,12 @@ bool vring_set_base(Vring *vring, uint32_t base, Error **errp)
         state.avail_wrap = base >> 15 & 1;
         state.used = base >> 16 & 0x7fff;
         state.used_wrap = base >> 31;
-        if (state.avail >= vring->num || state.used >= vring->num) {
-            error_setg(errp, "a virtqueue of %u entries cannot begin at %#x",
-                       vring->num, base);
-            return false;
-        }
     }
-    vring_set_state(vring, &state);
+    if (!vring_set_state(vring, &state)) {
+        error_setg(errp, "a virtqueue of %u entries cannot begin at %#x",
+                   vring->num, base);
+        return false;
+    }
     return true;
 }
 

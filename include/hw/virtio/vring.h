@@ -132,7 +132,8 @@ bool vring_set_map(Vring *vring, VringMap *map);
 const VringMap *vring_map(const Vring *vring);
 
 void vring_get_state(const Vring *vring, VringState *state);
-void vring_set_state(Vring *vring, const VringState *state);
+/* false, and nothing is set, if there is no such place in a packed ring. */
+bool vring_set_state(Vring *vring, const VringState *state);
 
 /*
  * The state as the vhost-user protocol has it in VHOST_USER_SET_VRING_BASE and
