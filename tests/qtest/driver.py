@@ -22,7 +22,8 @@ SECTOR = 512
 
 # In the guest's memory: rings, and a slot of buffers a request.
 RINGS, BUFFERS, SLOT = 16 << 20, 17 << 20, 128 << 10
-BAR = 0xe0000000
+BAR, BAR_SIZE = 0xe0000000, 1 << 20
+APART = 16 << 20        # the memory of each device
 PATIENCE = 20
 
 
@@ -51,14 +52,15 @@ class Qtest:
 
 
 class Pci:
-    """The first virtio-blk function of the root bus."""
+    """The virtio-blk function of the root bus that has this number."""
 
-    def __init__(self, qtest):
+    def __init__(self, qtest, number=0):
         self.qtest = qtest
-        self.devfn = next(devfn for devfn in range(256)
-                          if self.config_of(devfn, 0) == 0x10421af4)
+        self.devfn = [devfn for devfn in range(256)
+                      if self.config_of(devfn, 0) == 0x10421af4][number]
         bar = 0x10 + 4 * 4
-        self.write(bar, BAR)
+        base = BAR + number * BAR_SIZE
+        self.write(bar, base)
         self.write(bar + 4, 0)
         self.write(4, 6)        # memory, bus master
         self.at = {}
@@ -67,7 +69,7 @@ class Pci:
             head = self.read(cap)
             kind, where = head >> 24, self.read(cap + 4) & 0xff
             if head & 0xff == 9 and where == 4:
-                self.at.setdefault(kind, BAR + self.read(cap + 8))
+                self.at.setdefault(kind, base + self.read(cap + 8))
                 if kind == 2:
                     self.multiplier = self.read(cap + 16)
             cap = head >> 8 & 0xff
@@ -85,14 +87,18 @@ class Pci:
 
 
 class Driver:
-    """The device with one queue of @size entries at work."""
+    """The device with one queue of @size entries at work.
 
-    def __init__(self, program, features=0, size=64):
+    QEMU has one qtest socket: the drivers of further devices share that of the first.
+    """
+
+    def __init__(self, program, features=0, size=64, number=0, qtest=None):
         where = dict(zip(program.where[::2], program.where[1::2]))
-        self.qtest = Qtest(where["--qtest"])
+        self.qtest = qtest or Qtest(where["--qtest"])
         with open(where["--mem"], "r+b") as file:
             self.memory = memoryview(mmap.mmap(file.fileno(), 0))
-        self.pci = Pci(self.qtest)
+        self.pci = Pci(self.qtest, number)
+        self.rings, self.buffers = RINGS + number * APART, BUFFERS + number * APART
         self.common = self.pci.at[1]
         self.features, self.size = features | VERSION_1, size
         self.packed = bool(features & PACKED)
@@ -111,7 +117,7 @@ class Driver:
     def status(self):
         return self.get("b", 20)
 
-    def start(self, rings=RINGS):
+    def start(self):
         """4.1.4.3: resets the device and brings it up."""
         self.put("b", 20, 0)
         self.put("b", 20, 3)
@@ -124,7 +130,7 @@ class Driver:
             self.put("l", 12, wanted)
         self.put("b", 20, 11)
         assert self.status == 11, self.status
-        self.set_up(rings)
+        self.set_up(self.rings)
         self.put("b", 20, 15)
 
     def set_up(self, rings):
@@ -219,7 +225,7 @@ class Driver:
 
     def prepare(self, kind, sector=0, data=b"", room=0, data_at=None, split_header=False):
         """A request in the next slot, not published; its slot."""
-        at = BUFFERS + self.free[0] * SLOT
+        at = self.buffers + self.free[0] * SLOT
         header, status, body = at, at + 64, data_at or at + 4096
         self.memory[header:header + 16] = struct.pack("<IIQ", kind, 0, sector)
         self.memory[status] = 0xff
@@ -234,7 +240,7 @@ class Driver:
     def finish(self, slot, room=0):
         """Its status, used length and data."""
         length = self.wait(slot)
-        at = BUFFERS + slot * SLOT
+        at = self.buffers + slot * SLOT
         return self.memory[at + 64], length, bytes(self.memory[at + 4096:at + 4096 + room])
 
     def request(self, kind, sector=0, data=b"", room=0, **options):

@@ -83,12 +83,22 @@ def run(program, arguments, monitor, environment=None, enter=None):
 
 
 @contextlib.contextmanager
+def captured():
+    """For a program's errors: what it is to enter with, and a function that returns the lines
+    since the last call."""
+    with tempfile.TemporaryFile("w+b") as file, \
+            open(f"/proc/self/fd/{file.fileno()}", "rb") as reader:    # with a place of its own
+        yield lambda: os.dup2(file.fileno(), 2), lambda: reader.read().decode().splitlines()
+
+
+@contextlib.contextmanager
 def daemon(*blockdevs, node="null0", thread=",iothread=io0", export="", environment=None,
            enter=None):
     """A storage daemon that exports this node as export e0, from IOThread io0."""
     with tempfile.TemporaryDirectory(prefix="fast-") as folder:
         path = Path(folder) / "s"
-        arguments = ["--object", "iothread,id=io0", "--object", "throttle-group,id=g0"]
+        arguments = ["--object", "iothread,id=io0", "--object", "iothread,id=io1",
+                     "--object", "throttle-group,id=g0"]
         for blockdev in blockdevs:
             arguments += ["--blockdev", blockdev]
         arguments += ["--export", f"vhost-user-blk,id=e0,node-name={node}{thread},"
@@ -102,7 +112,7 @@ def daemon(*blockdevs, node="null0", thread=",iothread=io0", export="", environm
 
 
 @contextlib.contextmanager
-def system(*arguments, environment=None):
+def system(*arguments, environment=None, enter=None):
     """A QEMU without guest, which ringload can drive by qtest."""
     with tempfile.TemporaryDirectory(prefix="fast-") as folder, \
             tempfile.NamedTemporaryFile(prefix="fast-", dir="/dev/shm") as memory:
@@ -116,7 +126,7 @@ def system(*arguments, environment=None):
         def monitor(fd):
             return ["-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control"]
 
-        with run(SYSTEM, fixed + list(arguments), monitor, environment) as (process, qmp):
+        with run(SYSTEM, fixed + list(arguments), monitor, environment, enter) as (process, qmp):
             yield Program(process, qmp, ["--qtest", path, "--mem", memory.name])
 
 
