@@ -229,11 +229,15 @@ class FrontEnd:
 
     def run(self, until):
         """Keep the queues full until this says so, and then wait for what is in flight."""
+        self.run_some(until)
+        self.settle()
+
+    def run_some(self, until):
+        """Keep the queues full until this says so."""
         while not until():
             for queue in self.queues:
                 queue.fill()
             self.wait()
-        self.settle()
 
     def settle(self):
         """All answers must come."""
