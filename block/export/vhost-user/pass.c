@@ -26,7 +26,9 @@
 #include "qapi/error.h"
 #include "qemu/atomic.h"
 #include "qemu/defer-call.h"
+#include "qemu/iov.h"
 #include "qemu/main-loop.h"
+#include "standard-headers/linux/virtio_blk.h"
 #include "export.h"
 
 /* some tens of microseconds, for requests that are answered at once */
@@ -122,6 +124,28 @@ static void submit_plain(VuQueue *q, VuRequest *req, bool tell_now)
     }
 }
 
+/* Each buffer has bytes, see vring_pop(). */
+static bool has_header_and_status(const VringElem *elem)
+{
+    return elem->in_num &&
+           iov_size(elem->sg, elem->out_num) >= sizeof(struct virtio_blk_outhdr);
+}
+
+/* As a broken ring; the base would log it once more, and without a name. */
+static void refuse(VuRequest *req)
+{
+    VuQueue *q = req->queue;
+
+    if (!vring_is_broken(q->vring)) {
+        Error *err = NULL;
+
+        vring_break(q->vring);
+        error_setg(&err, "a request without header or status");
+        broken(q, err);
+    }
+    answer_later(req, 0);
+}
+
 static void coroutine_fn process(void *opaque)
 {
     VuRequest *req = opaque;
@@ -130,17 +154,10 @@ static void coroutine_fn process(void *opaque)
     /* a copy, of which what it has looked at is cut off: those are still written */
     g_autofree struct iovec *sg = g_memdup2(elem->sg, sizeof(*sg) *
                                             (elem->out_num + elem->in_num));
-    int in_len = virtio_blk_process_req(&q->vexp->handler, sg + elem->out_num,
-                                        sg, elem->in_num, elem->out_num);
 
-    if (in_len < 0 && !vring_is_broken(q->vring)) {
-        Error *err = NULL;
-
-        vring_break(q->vring);
-        error_setg(&err, "a request without header or status");
-        broken(q, err);
-    }
-    answer_later(req, MAX(in_len, 0));
+    answer_later(req, virtio_blk_process_req(&q->vexp->handler,
+                                             sg + elem->out_num, sg,
+                                             elem->in_num, elem->out_num));
 }
 
 static void serve(VuQueue *q, VuRequest *req, bool tell_now)
@@ -154,6 +171,8 @@ static void serve(VuQueue *q, VuRequest *req, bool tell_now)
                                elem->in_num, elem->sg, elem->out_num,
                                handler->logical_block_size, handler->writable)) {
         submit_plain(q, req, tell_now);
+    } else if (unlikely(!has_header_and_status(elem))) {
+        refuse(req);
     } else {
         qemu_coroutine_enter(qemu_coroutine_create(process, req));
     }
