@@ -75,6 +75,8 @@ typedef struct VuTruncated VuTruncated;
 VuTruncated *vu_truncated_add(VuBlkExport *vexp, void *start, size_t length,
                               size_t page);
 void vu_truncated_remove(VuTruncated *slot);
+/* Drops the front-ends whose memory was found short.  Context: main loop */
+void vu_truncated_look(void);
 
 /* mapping.c: a part of a file that the front-end shares */
 typedef struct VuMapping {

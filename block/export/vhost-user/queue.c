@@ -179,6 +179,8 @@ static void report_broken(VuQueue *q)
     Error *err = qatomic_xchg(&q->error, NULL);
 
     if (err) {
+        /* a ring that is gone reads as a broken one: said is why it is gone */
+        vu_truncated_look();
         error_prepend(&err, "virtqueue %u: ", q->index);
         vu_drop(q->vexp, err);
     }

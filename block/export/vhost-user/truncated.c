@@ -99,12 +99,10 @@ static void handler(int signal, siginfo_t *info, void *context)
     }
 }
 
-/* Main loop: the front-ends whose memory was found short. */
-static void look(EventNotifier *notifier)
+void vu_truncated_look(void)
 {
     VuTruncated *slot;
 
-    event_notifier_test_and_clear(notifier);
     QEMU_LOCK_GUARD(&lock);
     for (slot = slots; slot; slot = slot->next) {
         if (slot->start && qatomic_xchg(&slot->found, false)) {
@@ -114,6 +112,12 @@ static void look(EventNotifier *notifier)
             vu_drop(slot->vexp, err);
         }
     }
+}
+
+static void look(EventNotifier *notifier)
+{
+    event_notifier_test_and_clear(notifier);
+    vu_truncated_look();
 }
 
 static void install(void)
