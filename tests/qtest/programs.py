@@ -22,7 +22,8 @@ from qmp import Qmp
 
 BUILD = Path(os.environ.get("MQ_BUILD", ROOT / "build" / "qemu"))
 RINGLOAD = BUILD / "mq" / "tests" / "bench" / "ringload" / "ringload"
-DAEMON = BUILD / "storage-daemon" / "qemu-storage-daemon"
+# one that was built otherwise, such as with sanitizers
+DAEMON = Path(os.environ.get("MQ_DAEMON", BUILD / "storage-daemon" / "qemu-storage-daemon"))
 SYSTEM = BUILD / "qemu-system-x86_64"
 SECONDS = 60            # for all that a test does with one program
 KINDS = ("read", "write", "flush", "discard", "write-zeroes")
