@@ -12,6 +12,10 @@
 #endif
 
 typedef struct RawFast {
+    /*
+     * Atomic.  What they are changes with a file that is opened anew, when no
+     * request looks; else they are written as they were, while requests do.
+     */
     uint32_t mem_mask;          /* bits that are zero in the address of a buffer */
     uint32_t len_mask;          /* and in its length */
 #ifdef CONFIG_LINUX_IO_URING
