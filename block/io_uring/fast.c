@@ -72,10 +72,15 @@ void luring_fast_fill(LuringState *s)
     }
 }
 
+/*
+ * A flush has its file looked up by the kernel's worker, at any time later, when the
+ * ring may have let go of it (files.c): an fd's number stays (raw_fast_replace_fd()).
+ */
 int luring_fast_submit(LuringState *s, BlkFastRequest *req, int fd,
                        const LuringFile *file, int64_t offset)
 {
-    bool registered = luring_file_use(s, file->number, fd);
+    bool registered = req->op != BLK_FAST_FLUSH &&
+                      luring_file_use(s, file->number, fd);
     struct io_uring_sqe *sqe = aio_ring_get_sqe(s->ring);
 
     if (likely(sqe)) {

@@ -647,8 +647,11 @@ static void fua_and_flush_reach_the_file(World *w)
     b.op = BLK_FAST_FLUSH;
     b.flags = 0;
     b.n = 2;
+    fault.fixed = 0;
     batch_in(0, &b);
     all_are(&b, 0);
+    /* the file that a worker looks up is there until it does */
+    g_assert_cmpint(fault.fixed, ==, 0);
     g_assert_cmpint(fast_ops(w, BLK_FAST_WRITE), ==, 4);
     g_assert_cmpint(fast_ops(w, BLK_FAST_FLUSH), ==, 2);
     if (uses_ring(w)) {
