@@ -72,8 +72,9 @@ static int coroutine_fn read_header(QIOChannel *ioc, VuMessage *msg,
         close_fds(fds, n);
         return -1;
     }
-    memcpy(msg->fds, fds, n * sizeof(*fds));
-    msg->n_fds = n;
+    for (; msg->n_fds < n; msg->n_fds++) {
+        msg->fds[msg->n_fds] = fds[msg->n_fds];
+    }
     return 1;
 }
 
