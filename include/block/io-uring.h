@@ -33,6 +33,14 @@
 /* Numbers of files, of which 0 is none; files without use their descriptor. */
 #define LURING_FILES 64
 
+/*
+ * Requests that go down at once.  The kernel gives a drive none of a batch before it
+ * has prepared all, at some microseconds each, and then answers come in batches too: a
+ * virtual disk did 84 to 89 thousand requests a second at depth 32 with batches of any
+ * length, 95 to 97 with these.
+ */
+#define LURING_BATCH 8
+
 typedef struct LuringCo LuringCo;
 
 struct LuringState {
@@ -69,6 +77,10 @@ typedef struct LuringFile {
 static inline void luring_queued(LuringState *s, bool waits)
 {
     aio_ring_queued(s->ring, waits);
+    if (unlikely(io_uring_sq_ready(&s->ring->uring) >= LURING_BATCH) &&
+        !s->ring->refused) {
+        aio_ring_submit(s->ring);
+    }
     if (unlikely(s->iopoll)) {
         qemu_bh_schedule(s->bh);
     }

@@ -591,9 +591,9 @@ static void more_requests_than_entries(World *w)
     write_and_verify(w, 0, 0, MAX_REQUESTS, 1, 3);
     g_assert_cmpint(fast_ops(w, BLK_FAST_WRITE), ==, MAX_REQUESTS);
     if (uses_ring(w)) {
-        /* no system call a request: one for each filling of the queue */
+        /* no system call a request: one a batch */
         g_assert_cmpint(fault.entries, ==, 2 * MAX_REQUESTS);
-        g_assert_cmpint(fault.calls, <=, 2 * MAX_REQUESTS / 256 + 4);
+        g_assert_cmpint(fault.calls, <=, 2 * MAX_REQUESTS / LURING_BATCH + 4);
         g_assert_cmpint(fault.fixed, ==, 2 * MAX_REQUESTS);
     }
 }
