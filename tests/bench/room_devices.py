@@ -28,7 +28,7 @@ MARKS = {"null-co": NULL, "raw over null-co": NULL, "raw file, tmpfs": {1: 4, 32
 NO_SLOWER = 0.95
 OF_FIO = {("raw file, disk", 1): 0.97, ("raw file, disk", 32): 0.97,
           ("raw file, tmpfs", 1): 1.0, ("raw file, tmpfs", 32): 1.0}
-# of the export's gain, the device's
+# the device is to gain what the export is, within so much
 OF_EXPORT = 0.85
 
 # A client that polls shows the server alone; one that sleeps until it is called
@@ -48,7 +48,7 @@ def run(context):
         merging = measure_merging(context, leaves(disk, tmpfs))
     write_table(context, cases, merging)
     plot.bars(context.figures / "devices.svg", charts(cases), len({case.depth for case in cases}))
-    return [mark for case in cases for mark in case.marks()] + device_marks(cases)
+    return [mark for case in cases for mark in case.marks()]
 
 
 def charts(cases):
@@ -92,9 +92,11 @@ class Case:
         return [base / fork if self.latency else fork / base for fork, base in pairs]
 
     def marks(self):
-        goal = NO_SLOWER
-        if self.client == "polls" and self.transport == "vhost-user-blk":
-            goal = MARKS.get(self.leaf, {}).get(self.depth, NO_SLOWER)
+        goal = MARKS.get(self.leaf, {}).get(self.depth) if self.client == "polls" else None
+        if not goal:
+            goal = NO_SLOWER
+        elif self.transport == "virtio-blk":
+            goal *= OF_EXPORT
         marks = [results.mark("devices", self.name(), self.speedups("base"), "times the base",
                               goal, ">=", base=round(self.median("base"), 2),
                               base_unit=self.unit(), fork=round(self.median("fork"), 2))]
@@ -104,21 +106,6 @@ class Case:
                                       OF_FIO[self.leaf, self.depth], ">=",
                                       base=round(self.median("fio"), 2)))
         return marks
-
-
-def device_marks(cases):
-    """What the device gains, over what the export does."""
-    exports = {(case.leaf, case.depth): case for case in cases
-               if case.transport == "vhost-user-blk" and case.client == "polls"}
-    marks = []
-    for case in cases:
-        if case.transport != "virtio-blk":
-            continue
-        gain = statistics.median(exports[case.leaf, case.depth].speedups("base"))
-        marks.append(results.mark("devices", case.name() + ": of the export's gain",
-                                  [one / gain for one in case.speedups("base")], "times",
-                                  OF_EXPORT, ">="))
-    return marks
 
 
 def leaves(disk, tmpfs):
