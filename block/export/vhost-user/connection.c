@@ -31,6 +31,7 @@ void vu_connection_wake(VuBlkExport *vexp)
 static void begin_end(VuBlkExport *vexp)
 {
     vexp->dropped = true;
+    vu_postcopy_lose(vexp);
     qio_channel_shutdown(QIO_CHANNEL(vexp->sioc), QIO_CHANNEL_SHUTDOWN_BOTH,
                          NULL);
     vu_queues_update(vexp);
@@ -79,6 +80,7 @@ static void end(VuBlkExport *vexp)
     vring_map_unref(&vexp->map->map);
     vu_log_unref(vexp->log);
     vu_inflight_free(vexp->inflight);
+    vu_postcopy_free(vexp);
     vu_close(&vexp->log_fd);
     vu_close(&vexp->backend_fd);
     object_unref(OBJECT(vexp->sioc));
@@ -138,6 +140,7 @@ static void accept_client(QIONetListener *listener, QIOChannelSocket *sioc,
     vexp->log_fd = -1;
     vexp->backend_fd = -1;
     vexp->inflight = NULL;
+    vexp->postcopy = NULL;
     vexp->co = qemu_coroutine_create(connection, vexp);
     aio_co_enter(qemu_get_aio_context(), vexp->co);
 }

@@ -11,6 +11,7 @@
  *     queue.c         a virtqueue, as the main loop sees it: runs, or does not
  *     pass.c          the same in its own thread: requests and answers
  *     memory.c        the front-end's memory; log.c: which pages were written
+ *     postcopy.c      memory that comes when it is touched
  *     inflight.c      memory in which requests in flight are remembered
  *     mapping.c       what those three map; truncated.c: files made shorter
  *
@@ -65,6 +66,7 @@
 
 typedef struct VuBlkExport VuBlkExport;
 typedef struct VuQueue VuQueue;
+typedef struct VuPostcopy VuPostcopy;
 
 /*
  * truncated.c: memory at @start that the front-end can take away, of pages of @page
@@ -84,6 +86,8 @@ typedef struct VuMapping {
     void *base;                 /* as the kernel wants it */
     size_t length;
     VuTruncated *truncated;
+    VuPostcopy *postcopy;       /* postcopy.c's; or NULL */
+    QLIST_ENTRY(VuMapping) next;
 } VuMapping;
 
 bool vu_mapping_init(VuBlkExport *vexp, VuMapping *mapping, int fd,
@@ -129,6 +133,30 @@ VuMap *vu_map_log(const VuMap *map, VuLog *log);
 
 /* Where the driver's memory has the front-end's @user; false if nowhere. */
 bool vu_map_guest_address(const VuMap *map, uint64_t user, hwaddr *gpa);
+
+/* Puts where it is mapped here in place of the front-end's address. */
+void vu_map_locate(const VuMap *map, VuRegionInfo *info);
+/* Page faults in it are the front-end's. */
+bool vu_map_register(VuBlkExport *vexp, const VuMap *map, Error **errp);
+
+/*
+ * postcopy.c; the main loop.  advise: *@fd is the front-end's end of it.  hold: no
+ * virtqueue runs, and none gets a new map, until the new memory is registered.
+ */
+bool vu_postcopy_can(void);
+bool vu_postcopy_advise(VuBlkExport *vexp, int *fd, Error **errp);
+bool vu_postcopy_listen(VuBlkExport *vexp, Error **errp);
+bool vu_postcopy_listens(VuBlkExport *vexp);
+void coroutine_fn vu_postcopy_hold(VuBlkExport *vexp);
+bool vu_postcopy_holds(VuBlkExport *vexp);
+void vu_postcopy_release(VuBlkExport *vexp);
+bool vu_postcopy_register(VuBlkExport *vexp, VuMapping *mapping, Error **errp);
+/* Before it is unmapped, in any thread. */
+void vu_postcopy_forget(VuMapping *mapping);
+/* The front-end has gone: nobody waits for it. */
+void vu_postcopy_lose(VuBlkExport *vexp);
+bool vu_postcopy_is_lost(VuBlkExport *vexp);
+void vu_postcopy_free(VuBlkExport *vexp);
 
 /* inflight.c: an area for each virtqueue */
 typedef struct VuInflight {
@@ -305,6 +333,7 @@ struct VuBlkExport {
     int log_fd;                 /* written by rings, which are idle when it changes */
     int backend_fd;
     VuInflight *inflight;
+    VuPostcopy *postcopy;       /* from its advice to its end */
 };
 
 static inline bool vu_has_feature(VuBlkExport *vexp, unsigned bit)

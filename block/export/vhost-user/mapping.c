@@ -62,6 +62,7 @@ bool vu_mapping_init(VuBlkExport *vexp, VuMapping *mapping, int fd,
 void vu_mapping_destroy(VuMapping *mapping)
 {
     if (mapping->host) {
+        vu_postcopy_forget(mapping);
         vu_truncated_remove(mapping->truncated);
         munmap(mapping->base, mapping->length);
     }

@@ -187,6 +187,27 @@ VuMap *vu_map_log(const VuMap *map, VuLog *log)
     return map_copy(map, NULL, log);
 }
 
+void vu_map_locate(const VuMap *map, VuRegionInfo *info)
+{
+    for (unsigned i = 0; i < map->map.n; i++) {
+        if (map->region[i].gpa == info->gpa) {
+            info->user = (uintptr_t)map->region[i].host;
+        }
+    }
+}
+
+bool vu_map_register(VuBlkExport *vexp, const VuMap *map, Error **errp)
+{
+    for (unsigned i = 0; i < map->map.n; i++) {
+        VuRegion *region = map->region[i].opaque;
+
+        if (!vu_postcopy_register(vexp, &region->mapping, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool vu_map_guest_address(const VuMap *map, uint64_t user, hwaddr *gpa)
 {
     for (unsigned i = 0; i < map->map.n; i++) {

@@ -8,7 +8,7 @@
 #include "qemu/main-loop.h"
 #include "export.h"
 
-static const uint64_t protocol_features =
+static const uint64_t always_offered =
     1ull << VU_PROTOCOL_MQ |
     1ull << VU_PROTOCOL_LOG_SHMFD |
     1ull << VU_PROTOCOL_REPLY_ACK |
@@ -30,12 +30,17 @@ static bool coroutine_fn get_features(VuBlkExport *vexp, VuMessage *msg,
     return true;
 }
 
-/* No virtqueue takes a request with the old one when this returns. */
-static void coroutine_fn replace_map(VuBlkExport *vexp, VuMap *map)
+static uint64_t protocol_features(void)
 {
-    VuMap *old = vexp->map;
+    return always_offered |
+           (uint64_t)vu_postcopy_can() << VU_PROTOCOL_PAGEFAULT;
+}
 
-    vexp->map = map;
+/* No virtqueue takes a request with an old map when this returns. */
+static void coroutine_fn use_map(VuBlkExport *vexp)
+{
+    VuMap *map = vexp->map;
+
     for (unsigned i = 0; i < vexp->num_queues; i++) {
         VuQueue *q = &vexp->queues[i];
         VringConfig config;
@@ -51,6 +56,16 @@ static void coroutine_fn replace_map(VuBlkExport *vexp, VuMap *map)
         } else {
             vu_queue_update(q);         /* it was put off */
         }
+    }
+}
+
+static void coroutine_fn replace_map(VuBlkExport *vexp, VuMap *map)
+{
+    VuMap *old = vexp->map;
+
+    vexp->map = map;
+    if (!vu_postcopy_holds(vexp)) {
+        use_map(vexp);
     }
     vring_map_unref(&old->map);
 }
@@ -123,14 +138,14 @@ static bool coroutine_fn reset_owner(VuBlkExport *vexp, VuMessage *msg,
 static bool coroutine_fn get_protocol_features(VuBlkExport *vexp, VuMessage *msg,
                                                Error **errp)
 {
-    vu_message_answer_u64(msg, protocol_features);
+    vu_message_answer_u64(msg, protocol_features());
     return true;
 }
 
 static bool coroutine_fn set_protocol_features(VuBlkExport *vexp, VuMessage *msg,
                                                Error **errp)
 {
-    if (msg->u64 & ~protocol_features) {
+    if (msg->u64 & ~protocol_features()) {
         error_setg(errp, "protocol features %#" PRIx64 ": there are some that "
                    "were not offered", msg->u64);
         return false;
@@ -153,10 +168,27 @@ static bool coroutine_fn get_max_mem_slots(VuBlkExport *vexp, VuMessage *msg,
     return true;
 }
 
+/*
+ * A map with new memory, that of @info in @msg.  In a postcopy migration @msg goes
+ * back with where that is mapped.
+ */
+static void coroutine_fn bring_map(VuBlkExport *vexp, VuMap *map, VuMessage *msg,
+                                   VuRegionInfo *info, unsigned n)
+{
+    if (vu_postcopy_listens(vexp)) {
+        vu_postcopy_hold(vexp);
+        for (unsigned i = 0; i < n; i++) {
+            vu_map_locate(map, &info[i]);
+        }
+        msg->replied = true;
+    }
+    replace_map(vexp, map);
+}
+
 static bool coroutine_fn set_mem_table(VuBlkExport *vexp, VuMessage *msg,
                                        Error **errp)
 {
-    const VuRegionTable *table = &msg->table;
+    VuRegionTable *table = &msg->table;
     VuMap *map;
 
     if (table->n > VU_TABLE_REGIONS || table->n != msg->n_fds ||
@@ -168,7 +200,7 @@ static bool coroutine_fn set_mem_table(VuBlkExport *vexp, VuMessage *msg,
     map = vu_map_new(vexp, table->region, msg->fds, table->n, vexp->map->log,
                      errp);
     if (map) {
-        replace_map(vexp, map);
+        bring_map(vexp, map, msg, table->region, table->n);
     }
     return map;
 }
@@ -180,7 +212,7 @@ static bool coroutine_fn add_mem_reg(VuBlkExport *vexp, VuMessage *msg,
                             errp);
 
     if (map) {
-        replace_map(vexp, map);
+        bring_map(vexp, map, msg, &msg->single.region, 1);
     }
     return map;
 }
@@ -282,6 +314,60 @@ static void coroutine_fn replace_inflight(VuBlkExport *vexp,
     vu_queues_release(vexp);
 }
 
+static bool coroutine_fn postcopy_advise(VuBlkExport *vexp, VuMessage *msg,
+                                         Error **errp)
+{
+    msg->header.size = 0;
+    msg->replied = vu_postcopy_advise(vexp, &msg->reply_fd, errp);
+    return msg->replied;
+}
+
+static bool coroutine_fn postcopy_listen(VuBlkExport *vexp, VuMessage *msg,
+                                         Error **errp)
+{
+    return vu_postcopy_listen(vexp, errp);
+}
+
+/*
+ * The front-end has got where its memory is, and waits for page faults: 0 in a
+ * message of the kind that it sent last, or of kind 0 if it sent none.
+ */
+static bool is_postcopy_ack(VuBlkExport *vexp, const VuMessage *msg)
+{
+    uint32_t request = msg->header.request;
+
+    return vu_postcopy_listens(vexp) && msg->n_fds == 0 &&
+           msg->header.size == sizeof(msg->u64) && msg->u64 == 0 &&
+           (request == 0 || request == VU_SET_MEM_TABLE ||
+            request == VU_ADD_MEM_REG || request == VU_REM_MEM_REG);
+}
+
+static bool coroutine_fn postcopy_ack(VuBlkExport *vexp, VuMessage *msg,
+                                      Error **errp)
+{
+    if (!vu_map_register(vexp, vexp->map, errp)) {
+        return false;
+    }
+    if (vu_postcopy_holds(vexp)) {
+        use_map(vexp);
+        vu_postcopy_release(vexp);
+    }
+    return true;
+}
+
+static bool coroutine_fn postcopy_end(VuBlkExport *vexp, VuMessage *msg,
+                                      Error **errp)
+{
+    if (!vexp->postcopy || vu_postcopy_holds(vexp)) {
+        error_setg(errp, vexp->postcopy ? "new memory was not acknowledged" :
+                   "no postcopy migration was advised");
+        return false;
+    }
+    vu_postcopy_free(vexp);
+    vu_message_answer_u64(msg, 0);
+    return true;
+}
+
 static bool coroutine_fn get_inflight_fd(VuBlkExport *vexp, VuMessage *msg,
                                          Error **errp)
 {
@@ -347,6 +433,9 @@ static const MessageType types[] = {
         0, 1, 1 },
     [VU_GET_CONFIG] = { "GET_CONFIG", get_config, offsetof(VuConfig, data) },
     [VU_SET_CONFIG] = { "SET_CONFIG", set_config, offsetof(VuConfig, data) },
+    [VU_POSTCOPY_ADVISE] = { "POSTCOPY_ADVISE", postcopy_advise },
+    [VU_POSTCOPY_LISTEN] = { "POSTCOPY_LISTEN", postcopy_listen },
+    [VU_POSTCOPY_END] = { "POSTCOPY_END", postcopy_end },
     [VU_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", get_inflight_fd,
         offsetof(VuInflightInfo, padding) },
     [VU_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", set_inflight_fd,
@@ -359,6 +448,8 @@ static const MessageType types[] = {
         0, 1 },
 };
 
+static const MessageType ack_type = { "acknowledgement", postcopy_ack, U64 };
+
 bool coroutine_fn vu_message_handle(VuBlkExport *vexp, VuMessage *msg,
                                     Error **errp)
 {
@@ -367,6 +458,9 @@ bool coroutine_fn vu_message_handle(VuBlkExport *vexp, VuMessage *msg,
                                                             : NULL;
     ERRP_GUARD();
 
+    if (is_postcopy_ack(vexp, msg)) {
+        type = &ack_type;
+    }
     if (!type || !type->handle) {
         error_setg(errp, "message %u is unknown", request);
         return false;

@@ -29,6 +29,9 @@ enum {
     VU_SET_BACKEND_REQ_FD       = 21,
     VU_GET_CONFIG               = 24,
     VU_SET_CONFIG               = 25,
+    VU_POSTCOPY_ADVISE          = 28,
+    VU_POSTCOPY_LISTEN          = 29,
+    VU_POSTCOPY_END             = 30,
     VU_GET_INFLIGHT_FD          = 31,
     VU_SET_INFLIGHT_FD          = 32,
     VU_GET_MAX_MEM_SLOTS        = 36,
@@ -54,6 +57,7 @@ enum {
 #define VU_PROTOCOL_LOG_SHMFD           1
 #define VU_PROTOCOL_REPLY_ACK           3
 #define VU_PROTOCOL_BACKEND_REQ         5
+#define VU_PROTOCOL_PAGEFAULT           8
 #define VU_PROTOCOL_CONFIG              9
 #define VU_PROTOCOL_INFLIGHT_SHMFD      12
 #define VU_PROTOCOL_MEM_SLOTS           15

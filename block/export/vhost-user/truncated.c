@@ -108,7 +108,9 @@ void vu_truncated_look(void)
         if (slot->start && qatomic_xchg(&slot->found, false)) {
             Error *err = NULL;
 
-            error_setg(&err, "it has made shared memory shorter");
+            error_setg(&err, vu_postcopy_is_lost(slot->vexp) ?
+                       "it has gone with pages of a postcopy migration" :
+                       "it has made shared memory shorter");
             vu_drop(slot->vexp, err);
         }
     }
