@@ -11,8 +11,9 @@
  * The handler may run in any thread at any time, and so takes no lock: a slot is
  * never freed, and is filled in before it is used and emptied after; nobody
  * touches memory that is not mapped.  Signals elsewhere are for who had them
- * before.  No thread has the signal blocked (qemu_thread_create()), which would end
- * the process: those of the pool copy the front-end's memory too.
+ * before.  No thread has the signal blocked (qemu_thread_create(); the main loop's,
+ * install()), which would end the process: those of the pool copy the front-end's
+ * memory too.
  */
 
 #include "qemu/osdep.h"
@@ -128,10 +129,15 @@ static void install(void)
         .sa_sigaction = handler,
         .sa_flags = SA_SIGINFO | SA_ONSTACK,
     };
+    sigset_t set;
 
     event_notifier_init(&wake_up, false);
     aio_set_event_notifier(qemu_get_aio_context(), &wake_up, look, NULL, NULL);
     sigaction(SIGBUS, &action, &before);
+    /* the main loop has it come from a signalfd, and the same handler called there */
+    sigemptyset(&set);
+    sigaddset(&set, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     installed = true;
 }
 
