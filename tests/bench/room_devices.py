@@ -163,7 +163,8 @@ def measure(context, start, builds, blockdevs, case, path=None):
             with start(context, build, blockdevs, BUSY if name == "fork" else "") as options:
                 case.add(name, load.ringload(context, options, case.depth, case.options()))
         if "fio" in case.values:
-            iops, _ = room_files.fio(context, path, case.depth)
+            # where the server is: interrupts of a drive may favour a CPU
+            iops, _ = room_files.fio(context, path, case.depth, context.cpus[0])
             case.add("fio", {"iops": iops})
     print(f"  {case.name():58}  " + "  ".join(f"{name} {case.median(name):.1f}"
                                               for name in case.values)

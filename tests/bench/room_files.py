@@ -61,7 +61,7 @@ def measure(context, path, aio, depth):
     fork = context.fork / "mq" / "tests" / "bench" / "inprocess" / "blkloop"
     ways = {"fork": lambda: blkloop([fork, "--way", "fast", *options]),
             "base": lambda: blkloop([context.base / "mq-inprocess" / "blkloop", *options]),
-            "fio": lambda: fio(context, path, depth)}
+            "fio": lambda: fio(context, path, depth, context.cpus[-1])}
     found = {name: [] for name in ways}
     for _ in range(context.runs):
         for name, way in ways.items():      # in turns
@@ -84,13 +84,13 @@ def blkloop(command):
     return done["iops"], done["cpu_ns_per_request"] / 1000
 
 
-def fio(context, path, depth):
+def fio(context, path, depth, cpu):
     job, = output(["fio", "--name=bench", f"--filename={path}", "--ioengine=io_uring",
                    "--fixedbufs", "--registerfiles", "--direct=1", "--rw=randread", "--bs=4k",
                    "--norandommap", f"--iodepth={depth}", f"--iodepth_batch={depth}",
                    "--iodepth_batch_complete_min=1", f"--iodepth_batch_complete_max={depth}",
                    "--time_based", f"--runtime={context.seconds}",
-                   f"--ramp_time={context.seconds / 4}", f"--cpus_allowed={context.cpus[-1]}",
+                   f"--ramp_time={context.seconds / 4}", f"--cpus_allowed={cpu}",
                    "--output-format=json"])["jobs"]
     iops = job["read"]["iops"]
     return iops, (job["usr_cpu"] + job["sys_cpu"]) / 100 * 1e6 / iops
