@@ -224,7 +224,6 @@ static void put_off_bh(void *opaque)
     }
 }
 
-/* Comes to the main loop no later than that it is idle. */
 void vu_queue_is_put_off(VuQueue *q)
 {
     aio_bh_schedule_oneshot(qemu_get_aio_context(), put_off_bh, q);

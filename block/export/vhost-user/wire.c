@@ -21,10 +21,7 @@ void vu_message_clear(VuMessage *msg)
 {
     close_fds(msg->fds, msg->n_fds);
     msg->n_fds = 0;
-    if (msg->reply_fd >= 0) {
-        close(msg->reply_fd);
-        msg->reply_fd = -1;
-    }
+    vu_close(&msg->reply_fd);
 }
 
 int vu_message_take_fd(VuMessage *msg, unsigned i)

@@ -136,12 +136,7 @@ VringPop vring_packed_pop_descs(Vring *vring, const VringDesc *desc, unsigned n,
     if (pop != VRING_POPPED) {
         return pop;
     }
-    pop = add_descs(vring, *elem, desc, n, errp);
-    if (pop != VRING_POPPED) {
-        return vring_elem_cancel(vring, *elem, pop);
-    }
-    vring_elem_done(vring, *elem);
-    return VRING_POPPED;
+    return vring_elem_end(vring, *elem, add_descs(vring, *elem, desc, n, errp));
 }
 
 void vring_packed_advance(const Vring *vring, uint16_t *slot, bool *wrap,
@@ -175,12 +170,12 @@ static VringPop pop(Vring *vring, VringElem **elem, Error **errp)
     if (pop != VRING_POPPED) {
         return pop;
     }
-    pop = add_chain(vring, *elem, errp);
+    pop = vring_elem_end(vring, *elem, add_chain(vring, *elem, errp));
     if (pop != VRING_POPPED) {
-        return vring_elem_cancel(vring, *elem, pop);
+        return pop;
     }
-    vring_elem_done(vring, *elem);
-    vring_packed_advance(vring, &vring->at.avail, &vring->at.avail_wrap, (*elem)->ndescs);
+    vring_packed_advance(vring, &vring->at.avail, &vring->at.avail_wrap,
+                         (*elem)->ndescs);
     if (unlikely(vring->inflight)) {
         vring_inflight_begin_packed(vring->inflight, *elem, vring->chain,
                                     (*elem)->ndescs);

@@ -70,14 +70,9 @@ VringPop vring_split_pop_head(Vring *vring, uint16_t head, VringElem **elem,
     if (pop != VRING_POPPED) {
         return pop;
     }
-    pop = add_chain(vring, *elem, head, errp);
-    if (pop != VRING_POPPED) {
-        return vring_elem_cancel(vring, *elem, pop);
-    }
     (*elem)->id = head;
     (*elem)->ndescs = 1;
-    vring_elem_done(vring, *elem);
-    return VRING_POPPED;
+    return vring_elem_end(vring, *elem, add_chain(vring, *elem, head, errp));
 }
 
 /* How many are available, with those of the index as the driver has it now. */

@@ -92,11 +92,8 @@ vring_fail(Vring *vring, Error **errp, const char *fmt, ...);
 /* A request from the pool, empty. */
 VringPop vring_elem_begin(Vring *vring, VringElem **elem, Error **errp);
 
-/* Gives it back, as if it had not been popped. */
-VringPop vring_elem_cancel(Vring *vring, VringElem *elem, VringPop why);
-
-/* It is popped. */
-void vring_elem_done(Vring *vring, VringElem *elem);
+/* @pop says whether it is popped; if not, it is given back.  Returns @pop. */
+VringPop vring_elem_end(Vring *vring, VringElem *elem, VringPop pop);
 
 /* Adds the buffer of @desc to @elem: VRING_POPPED, or why not. */
 VringPop vring_elem_add(Vring *vring, VringElem *elem, const VringDesc *desc,
@@ -148,8 +145,8 @@ extern const VringLayout vring_split;
 extern const VringLayout vring_packed;
 
 /*
- * vring_pop() of requests that were in flight in an earlier process: VRING_EMPTY
- * when there are no more.  In split.c and packed.c.
+ * In split.c and packed.c: the request at a head, or of descriptors that were read,
+ * as they are also found in what an earlier process had in flight.
  */
 VringPop vring_split_pop_head(Vring *vring, uint16_t head, VringElem **elem,
                               Error **errp);

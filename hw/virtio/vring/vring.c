@@ -287,27 +287,25 @@ VringPop vring_elem_begin(Vring *vring, VringElem **elem, Error **errp)
     }
     (*elem)->out_num = 0;
     (*elem)->in_num = 0;
-    (*elem)->in_size = 0;
     (*elem)->done = false;
     (*elem)->use = vring->use;
     vring->use->in_flight++;
     return VRING_POPPED;
 }
 
-VringPop vring_elem_cancel(Vring *vring, VringElem *elem, VringPop why)
+VringPop vring_elem_end(Vring *vring, VringElem *elem, VringPop pop)
 {
-    elem_clear(vring, elem);
-    elem_put(vring, elem);
-    return why;
-}
-
-void vring_elem_done(Vring *vring, VringElem *elem)
-{
+    if (unlikely(pop != VRING_POPPED)) {
+        elem_clear(vring, elem);
+        elem_put(vring, elem);
+        return pop;
+    }
     vring->in_flight++;
     vring->slots += elem->ndescs;
     if (vring->in_order) {
         wait_add(vring, elem);
     }
+    return VRING_POPPED;
 }
 
 /* The region with @addr, and how much of it there is from there. */
@@ -386,9 +384,6 @@ VringPop vring_elem_add(Vring *vring, VringElem *elem, const VringDesc *desc,
         }
         addr += size;
         left -= size;
-    }
-    if (in) {
-        elem->in_size += desc->len;
     }
     return VRING_POPPED;
 }

@@ -80,7 +80,6 @@ typedef struct VringElem {
     unsigned in_num;        /* buffers that the device is to write */
     struct iovec *sg;       /* out, then in; the user leaves them as they are */
     hwaddr *addr;           /* of each, as the driver calls it */
-    uint64_t in_size;       /* bytes, of all in */
 
     /* private */
     struct VringMapUse *use;
