@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Runs test functions and says in TAP how they went.
 
+import sys
 import time
 import traceback
 
@@ -31,6 +32,12 @@ def run(tests, *arguments):
         print(f"{verdict} {number} - {test.__name__}{skip}\n# took {time.monotonic() - start:.1f} s",
               flush=True)
     return 1 if failed else 0
+
+
+def run_named(tests):
+    """Run those that have one of the program's arguments in their names; without any, all."""
+    return run([test for test in tests
+                if any(name in test.__name__ for name in sys.argv[1:] or [""])])
 
 
 def fails(error, words, call, *arguments, **options):
