@@ -67,3 +67,16 @@ AioContext *aio_home_context(unsigned home)
     QEMU_LOCK_GUARD(&homes.lock);
     return home < homes.n ? homes.ctx[home] : NULL;
 }
+
+bool aio_home_lives(AioContext *ctx)
+{
+    unsigned home;
+
+    QEMU_LOCK_GUARD(&homes.lock);
+    for (home = 1; home < homes.n; home++) {
+        if (homes.ctx[home] == ctx) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -7,6 +7,7 @@
 #include <linux/vfio.h>
 #include "hw/pci/pci_regs.h"
 #include "qapi/error.h"
+#include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "qobject/qjson.h"
 #include "vfio-region.h"
@@ -17,6 +18,9 @@
 
 /* PCI Local Bus Specification 3.0, 6.8.2.3: the table's size has 11 bits. */
 #define MAX_VECTORS 2048
+
+/* Aligned for any BAR that a controller could have. */
+#define BAR_ADDRESS 0xe0000000u
 
 typedef struct VfioUser {
     NvmeTransport t;
@@ -234,11 +238,31 @@ static int config_set(VfioUser *u, unsigned offset, uint16_t bits)
 }
 
 /*
+ * A server that models a bus has registers at the address of a BAR only once there
+ * is one.  The bus is the device's own: any will do that a BAR can have.
+ */
+static void place_bar(VfioUser *u)
+{
+    uint32_t bar;
+
+    if (config_read(u, PCI_BASE_ADDRESS_0, 4, &bar) < 0 ||
+        (bar & PCI_BASE_ADDRESS_MEM_MASK)) {
+        return;
+    }
+    region_write(u, VFIO_PCI_CONFIG_REGION_INDEX, PCI_BASE_ADDRESS_0, 4,
+                 BAR_ADDRESS);
+    if ((bar & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64) {
+        region_write(u, VFIO_PCI_CONFIG_REGION_INDEX, PCI_BASE_ADDRESS_1, 4, 0);
+    }
+}
+
+/*
  * A server that models no PCI command register refuses, and needs none: who is to
  * access memory then, can.
  */
 static void enable_device(VfioUser *u)
 {
+    place_bar(u);
     config_set(u, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
@@ -388,40 +412,36 @@ static const NvmeTransportOps user_ops = {
     .close = user_close,
 };
 
-/* NULL if it names none. */
-static QDict *capabilities_of(QObject *json)
+/* What the server says of itself; what it does not say is as the protocol has it. */
+static void take_limits(const QObject *json, int64_t *fds, int64_t *data)
 {
-    QDict *top = qobject_to(QDict, json);
+    const QDict *top = qobject_to(QDict, json);
+    const QDict *capabilities = top ? qdict_get_qdict(top, "capabilities") : NULL;
 
-    return top ? qobject_to(QDict, qdict_get(top, "capabilities")) : NULL;
+    *fds = 1;
+    *data = 1 * MiB;
+    if (capabilities) {
+        *fds = qdict_get_try_int(capabilities, "max_msg_fds", *fds);
+        *data = qdict_get_try_int(capabilities, "max_data_xfer_size", *data);
+    }
 }
 
-/* The server's side of the negotiation: @text of @size bytes. */
+/* The server's side of the negotiation: @text of @size bytes, or nothing. */
 static bool take_capabilities(VfioUser *u, const char *text, size_t size)
 {
-    g_autoptr(QObject) json = NULL;
-    QDict *capabilities;
+    QObject *json = NULL;
     int64_t fds, data;
 
-    u->max_msg_fds = 1;         /* if it says nothing */
-    if (!size) {
-        return true;
+    if (size) {
+        json = text[size - 1] ? NULL : qobject_from_json(text, NULL);
+        if (!json) {
+            return false;
+        }
     }
-    if (text[size - 1]) {
-        return false;
-    }
-    json = qobject_from_json(text, NULL);
-    if (!json) {
-        return false;
-    }
-    capabilities = capabilities_of(json);
-    if (!capabilities) {
-        return true;
-    }
-    fds = qdict_get_try_int(capabilities, "max_msg_fds", 1);
-    data = qdict_get_try_int(capabilities, "max_data_xfer_size", 4);
+    take_limits(json, &fds, &data);
+    qobject_unref(json);
     u->max_msg_fds = MAX(1, MIN(fds, SCM_MAX_FDS));
-    return data >= 4;
+    return data >= sizeof(uint32_t);
 }
 
 static bool negotiate(VfioUser *u)

@@ -36,4 +36,7 @@ void aio_home_enter(AioContext *ctx);
  */
 AioContext *aio_home_context(unsigned home);
 
+/* Whether a thread runs @ctx now. */
+bool aio_home_lives(AioContext *ctx);
+
 #endif /* BLOCK_AIO_HOME_H */

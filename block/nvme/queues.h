@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which thread has which queue.
+ *
+ * A queue is made, or taken from those that are free, when an AioContext first
+ * submits, and is its own until the end of the next drained section: then the
+ * AioContext may go, and nothing is in flight.  A thread in busy mode gets a
+ * polled queue if there are any, another one with an interrupt.
+ *
+ * Where the controller grants fewer queues than there are threads, those that
+ * come late have their requests submitted and completed in the thread of another
+ * (nvme_queues_enter()): slower for them, and no lock for who has one.
+ */
+
+#ifndef BLOCK_NVME_QUEUES_H
+#define BLOCK_NVME_QUEUES_H
+
+#include "controller.h"
+
+int nvme_queues_init(NvmeController *c, Error **errp);
+void nvme_queues_destroy(NvmeController *c);
+
+/* After a reset: the controller is told of all queues anew.  Blocking. */
+int nvme_queues_tell(NvmeController *c);
+
+/* Main loop, under drain: no queue is any thread's. */
+void nvme_queues_release(NvmeController *c);
+
+/*
+ * The queue of the calling thread, or NULL if it has none that it may use now.
+ * Cost: queue_slot(), three loads.
+ */
+static inline NvmeQueue *nvme_queues_own(NvmeController *c)
+{
+    NvmeSlot *slot = (NvmeSlot *)queue_slot(&c->slots);
+    NvmeQueue *q = slot->queue;
+
+    /* a thread that has ended may have had this home */
+    return likely(q && q->ctx == qemu_get_current_aio_context()) ? q : NULL;
+}
+
+/*
+ * A queue for a coroutine, in whose thread it runs when this returns.  May yield
+ * until a reset is over.  NULL if the controller is dead.  The caller takes the
+ * coroutine back to where it was.
+ */
+NvmeQueue *coroutine_fn nvme_queues_enter(NvmeController *c);
+
+#endif /* BLOCK_NVME_QUEUES_H */

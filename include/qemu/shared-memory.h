@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which file is mapped where, for memory that another process gave to this one (a
+ * vhost-user front-end) and that a third may need (a vfio-user server): it can be
+ * passed on by its file descriptor alone.  Guest RAM of this process is not here:
+ * its RAMBlock knows.
+ *
+ * Main loop.
+ */
+
+#ifndef QEMU_SHARED_MEMORY_H
+#define QEMU_SHARED_MEMORY_H
+
+/*
+ * [@host, @host + @size) is the file @fd from @offset on, MAP_SHARED.  @fd stays
+ * open and the memory mapped until shared_memory_remove() of the same @host.
+ */
+void shared_memory_add(void *host, size_t size, int fd, uint64_t offset);
+void shared_memory_remove(void *host);
+
+/* The file of [@host, @host + @size), and the offset of @host in it. */
+bool shared_memory_find(void *host, size_t size, int *fd, uint64_t *offset);
+
+#endif /* QEMU_SHARED_MEMORY_H */
