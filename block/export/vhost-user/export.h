@@ -95,6 +95,15 @@ bool vu_mapping_init(VuBlkExport *vexp, VuMapping *mapping, int fd,
 void vu_mapping_destroy(VuMapping *mapping);
 
 /*
+ * shared.c: @mapping of @fd, from @offset on, is made known to the nodes below, from
+ * soon after new until free.  Holds a reference to the export.  Context: main loop
+ */
+typedef struct VuShared VuShared;
+VuShared *vu_shared_new(VuBlkExport *vexp, const VuMapping *mapping, int fd,
+                        uint64_t offset);
+void vu_shared_free(VuShared *shared);
+
+/*
  * log.c: a bit for each page that the device has written, for migration.  One
  * reference each: the connection, and every map.
  */

@@ -9,12 +9,14 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/atomic.h"
+#include "qemu/main-loop.h"
 #include "export.h"
 
 typedef struct VuRegion {
     unsigned refs;              /* atomic: maps are released in any thread */
     VuRegionInfo info;
     VuMapping mapping;
+    VuShared *shared;
 } VuRegion;
 
 static VuRegion *region_new(VuBlkExport *vexp, const VuRegionInfo *info, int fd,
@@ -35,6 +37,7 @@ static VuRegion *region_new(VuBlkExport *vexp, const VuRegionInfo *info, int fd,
         g_free(region);
         return NULL;
     }
+    region->shared = vu_shared_new(vexp, &region->mapping, fd, info->offset);
     return region;
 }
 
@@ -43,11 +46,20 @@ static void region_ref(VuRegion *region)
     qatomic_inc(&region->refs);
 }
 
+static void region_free(void *opaque)
+{
+    VuRegion *region = opaque;
+
+    vu_shared_free(region->shared);
+    vu_mapping_destroy(&region->mapping);
+    g_free(region);
+}
+
+/* What is shared is so until the main loop, out of any coroutine, ends it. */
 static void region_unref(VuRegion *region)
 {
     if (qatomic_fetch_dec(&region->refs) == 1) {
-        vu_mapping_destroy(&region->mapping);
-        g_free(region);
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), region_free, region);
     }
 }
 
