@@ -251,11 +251,41 @@ void nvme_bounce_put(NvmeController *c, void *piece);
  * data.c: the memory of a command, in the request's @cmd and @list.  False if it
  * is not all in regions, or is laid out in a way that neither PRPs nor SGLs have.
  */
-bool nvme_data_prepare(NvmeQueue *q, NvmeRequest *req, const QEMUIOVector *qiov,
-                       size_t bytes);
+bool nvme_data_prepare_vector(NvmeQueue *q, NvmeRequest *req,
+                              const QEMUIOVector *qiov);
 
-/* One range of addresses, page aligned but for its beginning. */
-void nvme_data_prepare_range(NvmeRequest *req, uint64_t iova, size_t bytes);
+/* One range of addresses, of several pages; the list ends where @bytes do. */
+void nvme_data_list_pages(NvmeRequest *req, uint64_t iova, size_t bytes);
+
+/* One range of addresses. */
+static inline void nvme_data_prepare_range(NvmeRequest *req, uint64_t iova,
+                                           size_t bytes)
+{
+    req->cmd.flags = NVME_PSDT_PRP << 6;
+    req->cmd.dptr.prp1 = cpu_to_le64(iova);
+    req->cmd.dptr.prp2 = 0;
+    if ((iova & NVME_PAGE_MASK) + bytes > NVME_PAGE_SIZE) {
+        nvme_data_list_pages(req, iova, bytes);
+    }
+}
+
+static inline bool nvme_data_prepare(NvmeQueue *q, NvmeRequest *req,
+                                     const QEMUIOVector *qiov, size_t bytes)
+{
+    uint64_t iova;
+
+    if (unlikely(qiov->niov != 1)) {
+        return nvme_data_prepare_vector(q, req, qiov);
+    }
+    /* PRPs are dword aligned */
+    if (unlikely(!nvme_memory_find(&q->c->memory, &q->regions,
+                                   qiov->iov[0].iov_base, bytes, &iova) ||
+                 (iova & 3))) {
+        return false;
+    }
+    nvme_data_prepare_range(req, iova, bytes);
+    return true;
+}
 
 /* fast.c */
 int nvme_fast_submit(const BdrvFastPath *path, BlkFastRequest *req,
@@ -283,19 +313,19 @@ static inline void nvme_command_rw(const NvmeController *c, NvmeCmd *cmd,
     uint64_t lba = offset >> c->block_bits;
 
     cmd->opcode = is_write ? NVME_CMD_WRITE : NVME_CMD_READ;
-    cmd->nsid = cpu_to_le32(c->nsid);
     cmd->cdw10 = cpu_to_le32(lba);
     cmd->cdw11 = cpu_to_le32(lba >> 32);
     cmd->cdw12 = cpu_to_le32(((bytes >> c->block_bits) - 1) |
                              (fua ? NVME_CDW12_FUA : 0));
 }
 
-static inline void nvme_command_flush(const NvmeController *c, NvmeCmd *cmd)
+/* All but these are the same in all commands, or are set by each that has them. */
+static inline void nvme_command_flush(NvmeCmd *cmd)
 {
-    *cmd = (NvmeCmd) {
-        .opcode = NVME_CMD_FLUSH,
-        .nsid = cpu_to_le32(c->nsid),
-    };
+    cmd->opcode = NVME_CMD_FLUSH;
+    cmd->flags = 0;
+    cmd->dptr = (NvmeCmdDptr) { 0 };
+    cmd->cdw10 = cmd->cdw11 = cmd->cdw12 = 0;
 }
 
 #endif /* BLOCK_NVME_CONTROLLER_H */

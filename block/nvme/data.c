@@ -14,19 +14,13 @@
 /* PRPs are dword aligned; SGLs are kept so too. */
 #define ALIGN_MASK 3
 
-void nvme_data_prepare_range(NvmeRequest *req, uint64_t iova, size_t bytes)
+void nvme_data_list_pages(NvmeRequest *req, uint64_t iova, size_t bytes)
 {
     uint64_t *list = req->list;
     uint64_t end = iova + bytes;
     uint64_t page = (iova | NVME_PAGE_MASK) + 1;
     unsigned n = 0;
 
-    req->cmd.flags = NVME_PSDT_PRP << 6;
-    req->cmd.dptr.prp1 = cpu_to_le64(iova);
-    if (likely(page >= end)) {
-        req->cmd.dptr.prp2 = 0;
-        return;
-    }
     if (page + NVME_PAGE_SIZE >= end) {
         req->cmd.dptr.prp2 = cpu_to_le64(page);
         return;
@@ -123,18 +117,9 @@ static bool prepare_sgl(NvmeQueue *q, NvmeRequest *req, const QEMUIOVector *qiov
     return true;
 }
 
-bool nvme_data_prepare(NvmeQueue *q, NvmeRequest *req, const QEMUIOVector *qiov,
-                       size_t bytes)
+bool nvme_data_prepare_vector(NvmeQueue *q, NvmeRequest *req,
+                              const QEMUIOVector *qiov)
 {
-    uint64_t iova;
-
-    if (likely(qiov->niov == 1)) {
-        if (!find(q, qiov->iov, &iova) || (iova & ALIGN_MASK)) {
-            return false;
-        }
-        nvme_data_prepare_range(req, iova, bytes);
-        return true;
-    }
     if (fits_pages(qiov)) {
         return prepare_pages(q, req, qiov);
     }

@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include "block/fast-path.h"
 #include "queues.h"
+#include "submit.h"
 
 static void fast_done(NvmeQueue *q, NvmeRequest *req, int ret)
 {
@@ -23,7 +24,7 @@ static inline bool prepare(NvmeQueue *q, NvmeRequest *req, BlkFastRequest *fast,
     NvmeController *c = q->c;
 
     if (fast->op == BLK_FAST_FLUSH) {
-        nvme_command_flush(c, &req->cmd);
+        nvme_command_flush(&req->cmd);
         return true;
     }
     if (unlikely(!nvme_data_prepare(q, req, fast->qiov, fast->bytes))) {

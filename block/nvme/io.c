@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "qemu/coroutine_int.h"
 #include "queues.h"
+#include "submit.h"
 #include "../trace.h"
 
 /* Transient mappings cost two system calls: less is copied instead. */
@@ -74,7 +75,12 @@ typedef struct Command {
 /* 0 or UNREACHABLE */
 static int prepare(NvmeQueue *q, NvmeRequest *req, const Command *command)
 {
+    uint16_t cid = req->cmd.cid;
+    uint32_t nsid = req->cmd.nsid;
+
     req->cmd = command->cmd;
+    req->cmd.cid = cid;
+    req->cmd.nsid = nsid;
     if (command->qiov) {
         return nvme_data_prepare(q, req, command->qiov, command->bytes)
                ? 0 : UNREACHABLE;
@@ -198,7 +204,7 @@ int coroutine_fn nvme_co_flush(NvmeController *c)
     if (!c->has_write_cache) {
         return 0;
     }
-    nvme_command_flush(c, &command.cmd);
+    nvme_command_flush(&command.cmd);
     return execute(c, &command);
 }
 
@@ -212,7 +218,6 @@ int coroutine_fn nvme_co_discard(NvmeController *c, uint64_t offset,
     Command command = {
         .cmd = {
             .opcode = NVME_CMD_DSM,
-            .nsid = cpu_to_le32(c->nsid),
             .cdw11 = cpu_to_le32(NVME_DSMGMT_AD),
         },
         .list = &range,

@@ -10,7 +10,7 @@
 #include "qemu/main-loop.h"
 #include "qemu/memalign.h"
 #include "controller.h"
-#include "queue.h"
+#include "submit.h"
 #include "../trace.h"
 
 /* How often a command is submitted, all in all. */
@@ -31,6 +31,8 @@ static void init_requests(NvmeQueue *q, void *lists, uint64_t iova)
     for (i = q->entries - 1; i-- > 0; ) {
         NvmeRequest *req = &q->req[i];
 
+        req->cmd.cid = cpu_to_le16(i);
+        req->cmd.nsid = cpu_to_le32(q->c->nsid);
         req->list = lists + i * LIST_SIZE;
         req->list_iova = iova + i * LIST_SIZE;
         req->next_free = q->free;
@@ -42,7 +44,7 @@ void nvme_queue_reset_rings(NvmeQueue *q)
 {
     memset(q->sq, 0, q->entries * sizeof(NvmeCmd));
     memset(q->cq, 0, q->entries * sizeof(NvmeCqe));
-    q->sq_tail = q->sq_rung = q->sq_head = 0;
+    q->sq_tail = q->sq_rung = 0;
     q->cq_head = q->cq_rung = 0;
     q->phase = 1;
 }
@@ -144,7 +146,7 @@ static inline void ring(NvmeQueue *q, NvmeDoorbell *bell, uint16_t old,
 }
 
 /* The end of a batch. */
-static void submit_batch(void *opaque)
+void nvme_queue_ring(void *opaque)
 {
     NvmeQueue *q = opaque;
 
@@ -155,42 +157,19 @@ static void submit_batch(void *opaque)
     }
 }
 
-static inline void put_command(NvmeQueue *q, NvmeRequest *req)
-{
-    uint16_t cid = req - q->req;
-    unsigned tail = q->sq_tail + 1;
-
-    req->cmd.cid = cpu_to_le16(cid);
-    memcpy(&q->sq[q->sq_tail], &req->cmd, sizeof(NvmeCmd));
-    q->sq_tail = tail == q->entries ? 0 : tail;
-    qatomic_set(&req->aborted, false);
-    qatomic_set(&req->tick, qatomic_read(&q->c->watch.tick));
-    if (!q->in_section) {
-        q->in_section = true;
-        defer_call(submit_batch, q);
-    }
-}
-
 /*
- * The first of an idle queue: somebody must see to its end.
- * The count; then whether the watch is awake: against may_sleep() of watch.c.
+ * The count; then whether the watch is awake: against may_sleep() of watch.c, which
+ * does not let it sleep while there are others.
  */
-static inline void begin(NvmeQueue *q)
+void nvme_queue_first(NvmeQueue *q)
 {
-    qatomic_set(&q->in_flight, q->in_flight + 1);
     asymmetric_barrier_light();
     if (unlikely(!qatomic_read(&q->c->watch.is_awake))) {
         nvme_watch_wake(q->c);
     }
-    if (q->is_polled && !q->is_in_loop && q->in_flight == 1) {
+    if (q->is_polled && !q->is_in_loop) {
         qemu_bh_schedule(q->bh);
     }
-}
-
-void nvme_queue_submit(NvmeQueue *q, NvmeRequest *req)
-{
-    begin(q);
-    put_command(q, req);
 }
 
 void nvme_queue_wake(NvmeQueue *q)
@@ -218,36 +197,21 @@ static void __attribute__((cold)) broken(NvmeQueue *q, const NvmeCqe *cqe,
 }
 
 static void __attribute__((cold)) end_with_error(NvmeQueue *q, NvmeRequest *req,
-                                                 const NvmeCqe *cqe)
+                                                 uint16_t status, uint32_t tick)
 {
-    uint16_t status = le16_to_cpu(cqe->status) >> 1;
-    bool was_aborted = qatomic_read(&req->aborted);
+    bool was_aborted = qatomic_read(&req->aborted) == tick;
 
     qatomic_set_u64(&q->counters.errors, q->counters.errors + 1);
-    trace_nvme_queue_error(q->c, q->id, le16_to_cpu(cqe->cid), status);
+    trace_nvme_queue_error(q->c, q->id, req - q->req, status);
     if (++req->tries < MAX_TRIES &&
         (nvme_status_is_transient(status) ||
          (was_aborted && (status & 0x7ff) == NVME_CMD_ABORT_REQ))) {
         qatomic_set_u64(&q->counters.retries, q->counters.retries + 1);
-        put_command(q, req);
+        nvme_queue_put_command(q, req);
         return;
     }
+    req->tries = 0;
     end(q, req, nvme_status_to_errno(status));
-}
-
-/* Whether @head lies where the controller may have come to since it told last. */
-static inline bool head_is_sane(const NvmeQueue *q, uint16_t head)
-{
-    uint16_t advance, most;
-
-    if (unlikely(head >= q->entries)) {
-        return false;
-    }
-    advance = head >= q->sq_head ? head - q->sq_head
-                                 : head + q->entries - q->sq_head;
-    most = q->sq_rung >= q->sq_head ? q->sq_rung - q->sq_head
-                                    : q->sq_rung + q->entries - q->sq_head;
-    return advance <= most;
 }
 
 /*
@@ -259,26 +223,24 @@ static inline bool complete_one(NvmeQueue *q)
     const NvmeCqe *cqe = &q->cq[q->cq_head];
     /* acquire: the phase; then the rest of the entry, which came before it */
     uint16_t status = le16_to_cpu(qatomic_load_acquire(&cqe->status));
-    uint16_t cid, head;
+    uint16_t cid;
     NvmeRequest *req;
+    uint32_t tick;
     unsigned next;
 
     if ((status & 1) != q->phase) {
         return false;
     }
     cid = le16_to_cpu(cqe->cid);
-    head = le16_to_cpu(cqe->sq_head);
-    if (unlikely(cid >= q->entries - 1 || !q->req[cid].done ||
-                 !q->req[cid].tick)) {
+    req = &q->req[cid];
+    if (unlikely(cid >= q->entries - 1 || !(tick = req->tick))) {
         broken(q, cqe, "no such command");
         return false;
     }
-    if (unlikely(!head_is_sane(q, head))) {
+    if (unlikely(le16_to_cpu(cqe->sq_head) >= q->entries)) {
         broken(q, cqe, "an impossible submission queue head");
         return false;
     }
-    req = &q->req[cid];
-    q->sq_head = head;
     next = q->cq_head + 1;
     if (unlikely(next == q->entries)) {
         next = 0;
@@ -289,7 +251,7 @@ static inline bool complete_one(NvmeQueue *q)
     if (likely(status <= 1)) {
         end(q, req, 0);
     } else {
-        end_with_error(q, req, cqe);
+        end_with_error(q, req, status >> 1, tick);
     }
     return true;
 }
@@ -333,8 +295,8 @@ void nvme_queue_restart(NvmeQueue *q)
     for (i = 0; i < q->entries - 1; i++) {
         NvmeRequest *req = &q->req[i];
 
-        if (req->done && req->tick) {
-            put_command(q, req);
+        if (req->tick) {
+            nvme_queue_put_command(q, req);
         }
     }
     nvme_queue_wake(q);
@@ -348,8 +310,8 @@ void nvme_queue_fail(NvmeQueue *q)
     for (i = 0; i < q->entries - 1; i++) {
         NvmeRequest *req = &q->req[i];
 
-        if (req->done && req->tick) {
-            req->tick = 0;
+        if (req->tick) {
+            qatomic_set(&req->tick, 0);
             end(q, req, -EIO);
         }
     }

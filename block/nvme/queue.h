@@ -7,9 +7,9 @@
  * The words that others look at say so.
  *
  *     nvme_queue_get_request()    a free command identifier, and what is kept by it
- *     nvme_request_*()            the command is filled in (request.h)
- *     nvme_queue_submit()         into the submission queue; the doorbell is rung at
- *                                 the end of the section of defer_call_begin()
+ *     nvme_queue_submit()         the command, into the submission queue; the doorbell
+ *                                 is rung at the end of the section of
+ *                                 defer_call_begin() (submit.h)
  *     nvme_queue_complete()       calls request->done() for each completion
  *
  * A request is of the caller from nvme_queue_get_request() to
@@ -34,17 +34,17 @@ typedef struct NvmeRequest NvmeRequest;
 typedef void NvmeDone(NvmeQueue *q, NvmeRequest *req, int ret);
 
 struct QEMU_ALIGNED(64) NvmeRequest {
-    NvmeCmd cmd;                /* kept, to be submitted again */
+    NvmeCmd cmd;                /* kept, to be submitted again; cid and nsid stay */
 
     NvmeDone *done;             /* NULL: free */
     void *opaque;
     void *list;                 /* a page: PRPs, SGL or ranges; in DMA memory */
     uint64_t list_iova;
     uint32_t tick;              /* atomic, for the watch: when; 0: not submitted */
+    uint32_t aborted;           /* atomic: the tick of what the watch has aborted */
     uint16_t next_free;
-    uint8_t tries;
-    bool aborted;               /* atomic: the watch asked the controller to */
-    uint64_t reserved[2];
+    uint8_t tries;              /* 0 of a free request */
+    uint64_t reserved;
 };
 QEMU_BUILD_BUG_MSG(sizeof(NvmeRequest) != 128,
                    "a request is two cache lines: its command, and what is kept");
@@ -85,7 +85,6 @@ struct NvmeQueue {
     /* written by the owner */
     QEMU_ALIGNED(64) uint16_t sq_tail;
     uint16_t sq_rung;           /* the tail that the controller knows */
-    uint16_t sq_head;           /* that it has told of */
     uint16_t cq_head;
     uint16_t cq_rung;
     uint16_t phase;             /* of new completions */
@@ -94,7 +93,7 @@ struct NvmeQueue {
     bool is_stopped;            /* the controller is being reset */
     bool is_dead;               /* ... or is no more: requests end with -EIO */
     bool in_section;            /* the doorbell waits for the end of a batch */
-    bool is_asked;              /* see nvme_queue_spin() */
+    bool is_asked;              /* see spin() of queues.c */
     bool is_in_loop;            /* the event loop asks nvme_queue_has_completion() */
     NvmeRegions regions;
     NvmeQueueCounters counters;
@@ -130,13 +129,12 @@ static inline bool nvme_queue_is_ready(const NvmeQueue *q)
     return !q->is_stopped && q->free != NVME_NO_REQUEST;
 }
 
-/* There is one: nvme_queue_is_ready().  Cost: three loads, two stores. */
+/* There is one: nvme_queue_is_ready().  Cost: three loads, a store. */
 static inline NvmeRequest *nvme_queue_get_request(NvmeQueue *q)
 {
     NvmeRequest *req = &q->req[q->free];
 
     q->free = req->next_free;
-    req->tries = 0;
     return req;
 }
 
@@ -151,9 +149,6 @@ static inline void nvme_queue_put_request(NvmeQueue *q, NvmeRequest *req)
         nvme_queue_wake(q);
     }
 }
-
-/* @req->cmd is filled in, but for its identifier; @req->done is set. */
-void nvme_queue_submit(NvmeQueue *q, NvmeRequest *req);
 
 /* Whether nvme_queue_complete() would find any.  Cost: three loads. */
 static inline bool nvme_queue_has_completion(const NvmeQueue *q)

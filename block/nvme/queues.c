@@ -32,19 +32,11 @@ static void poll_ready(EventNotifier *e)
     nvme_queue_complete(queue_of(e));
 }
 
-/* The interrupt; of a polled queue, the handle that nvme_queue_spin() pulled. */
-static void notified(EventNotifier *e)
-{
-    event_notifier_test_and_clear(e);
-    poll_ready(e);
-}
-
 static void poll_begin(EventNotifier *e)
 {
     NvmeQueue *q = queue_of(e);
 
     q->is_in_loop = true;
-    q->is_asked = false;
 }
 
 static void poll_end(EventNotifier *e)
@@ -58,20 +50,23 @@ static void poll_end(EventNotifier *e)
 }
 
 /*
- * A polled queue while its thread does not poll: at each turn of the event loop,
- * which does not sleep meanwhile.  A busy thread is asked to poll, which a handler
- * gets by being ready once.
+ * A polled queue that its thread does not poll: it is looked at in each turn of the
+ * event loop, which does not sleep meanwhile.  A busy thread, which does not sleep
+ * anyway, is asked to poll it: a handler takes part once it has been ready.  If the
+ * thread does not come to that, since all its turns have work, being asked again
+ * and again is what completes the requests.
  */
 static void spin(NvmeQueue *q)
 {
-    if (!q->in_flight || q->is_in_loop || q->is_stopped) {
+    if (!q->is_polled || !q->in_flight || q->is_in_loop || q->is_stopped) {
         return;
     }
-    if (!q->is_asked && qatomic_read(&q->ctx->loop.mode) == AIO_POLL_BUSY) {
+    if (qatomic_read(&q->ctx->loop.mode) != AIO_POLL_BUSY) {
+        qemu_bh_schedule(q->bh);
+    } else if (!q->is_asked) {
         q->is_asked = true;
         event_notifier_set(&q->notifier);
     }
-    qemu_bh_schedule(q->bh);
 }
 
 static void queue_bh(void *opaque)
@@ -79,9 +74,17 @@ static void queue_bh(void *opaque)
     NvmeQueue *q = opaque;
 
     nvme_queue_complete(q);
-    if (q->is_polled) {
-        spin(q);
-    }
+    spin(q);
+}
+
+/* The interrupt; of a polled queue, what spin() has set. */
+static void notified(EventNotifier *e)
+{
+    NvmeQueue *q = queue_of(e);
+
+    event_notifier_test_and_clear(e);
+    q->is_asked = false;
+    queue_bh(q);
 }
 
 /* @q, which is nobody's, is @ctx's from now on. */

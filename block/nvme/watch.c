@@ -34,6 +34,7 @@ typedef struct Look {
     bool is_stuck;              /* an abort did not help */
     NvmeQueue *queue;           /* of a command that is too old, or NULL */
     unsigned cid;
+    uint32_t tick;              /* of its submission */
 } Look;
 
 static unsigned timeout_ticks(NvmeController *c)
@@ -72,9 +73,10 @@ static void look_at_queue(Look *look, NvmeQueue *q, uint32_t now)
         }
         look->is_slow = true;
         if (limit && age >= limit) {
-            if (!qatomic_read(&req->aborted)) {
+            if (qatomic_read(&req->aborted) != tick) {
                 look->queue = q;
                 look->cid = i;
+                look->tick = tick;
             } else if (age >= limit + ABORT_TICKS) {
                 look->is_stuck = true;
             }
@@ -116,7 +118,7 @@ static int ask_controller(void *opaque)
                                 "a command timed out, and was not aborted");
     } else if (look->queue) {
         trace_nvme_watch_abort(look->c, look->queue->id, look->cid);
-        qatomic_set(&look->queue->req[look->cid].aborted, true);
+        qatomic_set(&look->queue->req[look->cid].aborted, look->tick);
         if (nvme_admin_abort(look->c, look->queue, look->cid) < 0) {
             nvme_controller_trouble(look->c, NVME_TROUBLE_RESET,
                                     "the admin queue does not answer");

@@ -26,6 +26,7 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/memalign.h"
+#include "qemu/memfd.h"
 #include "qemu/module.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
@@ -34,6 +35,7 @@
 
 #if __has_include("block/fast-path.h")
 #include "block/fast-path.h"
+#include "qemu/shared-memory.h"
 #define HAVE_FAST_PATH
 #endif
 
@@ -56,6 +58,8 @@ typedef struct Worker {
     BlockBackend *blk;
     AioContext *ctx;
     Slot *slots;
+    void *memory;
+    size_t size;                /* of @memory */
     int cpu;                    /* -1: anywhere */
 
     /* written by the thread for every request */
@@ -258,6 +262,21 @@ static BlockBackend *open_graph(void)
     return blk;
 }
 
+/* One piece for all requests, which a drive may be let transfer to. */
+static void alloc_memory(Worker *w)
+{
+    int fd;
+
+    w->size = ROUND_UP((size_t)opts.batch * opts.block_size,
+                       qemu_real_host_page_size());
+    w->memory = qemu_memfd_alloc("blkloop", w->size, 0, &fd, &error_fatal);
+    memset(w->memory, 0x5a, w->size);
+#ifdef HAVE_FAST_PATH
+    shared_memory_add(w->memory, w->size, fd, 0);
+#endif
+    blk_register_buf(w->blk, w->memory, w->size, NULL);
+}
+
 static void worker_init(Worker *w, unsigned index, BlockBackend *blk)
 {
     unsigned i;
@@ -272,23 +291,20 @@ static void worker_init(Worker *w, unsigned index, BlockBackend *blk)
     w->cpu = opts.n_cpus ? opts.cpus[index % opts.n_cpus] : -1;
     w->random = (index + 1) * 0x9e3779b97f4a7c15ull;
     w->slots = g_new0(Slot, opts.batch);
+    alloc_memory(w);
     for (i = 0; i < opts.batch; i++) {
         Slot *s = &w->slots[i];
 
         s->worker = w;
-        s->buf = qemu_memalign(4096, opts.block_size);
-        memset(s->buf, 0x5a, opts.block_size);
+        s->buf = w->memory + (size_t)i * opts.block_size;
         qemu_iovec_init_buf(&s->qiov, s->buf, opts.block_size);
     }
 }
 
 static void worker_free(Worker *w)
 {
-    unsigned i;
-
-    for (i = 0; i < opts.batch; i++) {
-        qemu_vfree(w->slots[i].buf);
-    }
+    blk_unregister_buf(w->blk, w->memory, w->size);
+    qemu_memfd_free(w->memory, w->size, -1);
     g_free(w->slots);
     aio_context_unref(w->ctx);
 }
@@ -499,11 +515,11 @@ int main(int argc, char **argv)
     }
     report(workers);
 
-    for (i = 0; i < n_blks; i++) {
-        blk_unref(blks[i]);
-    }
     for (i = 0; i < opts.threads; i++) {
         worker_free(&workers[i]);
+    }
+    for (i = 0; i < n_blks; i++) {
+        blk_unref(blks[i]);
     }
     qemu_vfree(workers);
     bdrv_drain_all();
