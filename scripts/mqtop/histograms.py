@@ -2,7 +2,7 @@
 # --histograms: latency histograms for the devices that have none, for as long as mq-top runs.
 
 from .latency import BOUNDARIES
-from .qmp import Error, Refused
+from .qmp import Ended, Error, Refused
 
 KINDS = ("rd", "wr", "flush")
 
@@ -25,6 +25,10 @@ class Histograms:
         self._monitor = monitor
         self._set = []
 
+    @property
+    def names(self):
+        return self._set
+
     def set(self):
         """Returns the names of the devices that have one now, and had none."""
         for name in lacking(self._monitor.command("query-blockstats")):
@@ -37,12 +41,15 @@ class Histograms:
         return self._set
 
     def remove(self):
-        """Those that are still ours; nothing is left to do where the program has ended."""
+        """Those that are still ours. Returns the names of devices that keep them: none, unless the
+        program hangs."""
         try:
             for one in self._monitor.command("query-blockstats") if self._set else []:
                 name = one.get("qdev") or one.get("device")
                 if name in self._set and boundaries(one) == [BOUNDARIES] * len(KINDS):
                     self._monitor.command("block-latency-histogram-set", {"id": name})
-        except Error:
+        except Ended:
             pass
-        self._set = []
+        except Error:
+            return self._set
+        return []

@@ -96,8 +96,9 @@ def with_histograms(options, connection, collector):
             else "no device lacks latency histograms; none were set")
         show(options, collector)
     finally:
-        if not collector.busy:
-            own.remove()
+        kept = own.names if collector.busy else own.remove()
+        if kept:
+            say(f"no answer: latency histograms stay set for {', '.join(map(short, kept))}")
 
 
 def run(options):

@@ -15,6 +15,10 @@ class Error(Exception):
     """What ends mq-top: one line, which says what to do."""
 
 
+class Ended(Error):
+    """The program is no more."""
+
+
 class Refused(Error):
     """The program does not carry out a command."""
 
@@ -72,7 +76,7 @@ class Socket:
         except OSError:
             reply = None
         if reply is None:
-            raise Error(f"{self.target}: the connection was closed: the program has ended")
+            raise Ended(f"{self.target}: the connection was closed: the program has ended")
         return answer(name, reply)
 
     def process(self, _thread):

@@ -88,9 +88,8 @@ class Screen:
     def _turn(self):
         """Draw, wait, obey; whether to go on."""
         self._draw()
-        # once a second while there is no answer, to say for how long
-        late = 1 if self._sampler.asked else None
-        ready = select.select([0, self._wakes], [], [], late)[0]
+        # once a second, lest there be no answer: then it says for how long
+        ready = select.select([0, self._wakes], [], [], 1)[0]
         if self._wakes in ready:
             os.read(self._wakes, 4096)
             self._resize()

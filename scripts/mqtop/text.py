@@ -134,22 +134,31 @@ def shorten(text, width):
     return text[:start] + "~" + text[len(text) - (width - 1 - start):]
 
 
-def line(name, columns, cells, width):
+def name_room(columns, names, width):
+    """Columns of the names: as many as they need, if they are there, or as 80 columns leave."""
+    others = sum(abs(column[1]) + 1 for column in columns)
+    needed = max([80 - others, *(len(name) for name in names)])
+    return max(MINIMUM, min(needed, width - others))
+
+
+def line(name, room, columns, cells):
     """One row; a width below zero is a column that begins at the left."""
-    name_width = max(MINIMUM, width - sum(abs(column[1]) + 1 for column in columns))
-    parts = [shorten(name, name_width).ljust(name_width)]
-    for (_, room, _), cell in zip(columns, cells):
-        cell = shorten(cell, abs(room))
-        parts.append(cell.ljust(-room) if room < 0 else cell.rjust(room))
-    return " ".join(parts).rstrip()[:width]
+    parts = [shorten(name, room).ljust(room)]
+    for (_, wide, _), cell in zip(columns, cells):
+        cell = shorten(cell, abs(wide))
+        parts.append(cell.ljust(-wide) if wide < 0 else cell.rjust(wide))
+    return " ".join(parts).rstrip()
 
 
-def heading(name, columns, width):
-    return TITLE, line(name, columns, [column[0] for column in columns], width)
-
-
-def row_line(name, columns, row, width):
-    return line(name, columns, [column[2](row) for column in columns], width)
+def table(title, columns, rows, width):
+    """Lines of (style, name, row); a row that is text is a line of its own."""
+    room = name_room(columns, [name for _, name, row in rows if not isinstance(row, str)], width)
+    yield TITLE, line(title, room, columns, [column[0] for column in columns])[:width]
+    for style, name, row in rows:
+        if isinstance(row, str):
+            yield from ((style, one) for one in wrapped(row, width, "  "))
+        else:
+            yield style, line(name, room, columns, [column[2](row) for column in columns])[:width]
 
 
 def wrapped(text, width, indent=""):
@@ -189,20 +198,17 @@ def shown(queues):
 
 def body(frame, width, sort, reverse):
     """The tables and the notes."""
-    lines = [heading("DEVICE", DEVICE_COLUMNS, width)]
-    for row in ordered(frame["devices"], sort, reverse):
-        lines.append((DEVICE, row_line(row["name"], DEVICE_COLUMNS, row, width)))
-        if row["reasons"]:
-            lines += [(WARNING, text) for text in
-                      wrapped("ordinary way: " + ", ".join(row["reasons"]), width, "  ")]
-        lines += [(PLAIN, row_line("  " + queue["name"], DEVICE_COLUMNS, queue, width))
-                  for queue in ordered(shown(row["queues"]), sort, reverse)]
-    if not frame["devices"]:
-        lines.append((PLAIN, "no devices and no exports"[:width]))
+    rows = []
+    for device in ordered(frame["devices"], sort, reverse):
+        rows.append((DEVICE, device["name"], device))
+        if device["reasons"]:
+            rows.append((WARNING, None, "ordinary way: " + ", ".join(device["reasons"])))
+        rows += [(PLAIN, "  " + queue["name"], queue)
+                 for queue in ordered(shown(device["queues"]), sort, reverse)]
+    lines = [*table("DEVICE", DEVICE_COLUMNS, rows or [(PLAIN, None, "none, and no exports")], width)]
     if frame["iothreads"]:
-        lines += [(PLAIN, ""), heading("IOTHREAD", IOTHREAD_COLUMNS, width)]
-        lines += [(PLAIN, row_line(row["name"], IOTHREAD_COLUMNS, row, width))
-                  for row in ordered(frame["iothreads"], sort, reverse)]
+        rows = [(PLAIN, row["name"], row) for row in ordered(frame["iothreads"], sort, reverse)]
+        lines += [(PLAIN, ""), *table("IOTHREAD", IOTHREAD_COLUMNS, rows, width)]
     if frame["notes"]:
         lines.append((PLAIN, ""))
     return lines + [(PLAIN, text) for note in frame["notes"] for text in wrapped(note, width)]
