@@ -2,9 +2,9 @@
 # Latencies of an interval: the mean, and percentiles of the histograms that a device may have.
 
 PERCENTILE = 0.99
-# what --histograms sets, in ns: 1 us to 10 s, six to a decade
-BOUNDARIES = [step * 10 ** power // 10 for power in range(3, 10)
-              for step in (10, 15, 20, 30, 50, 70)] + [10 ** 10]
+# what --histograms sets, in ns: 100 ns to 10 s, ten to a decade
+BOUNDARIES = [step * 10 ** power for power in range(1, 9)
+              for step in (10, 12, 15, 20, 25, 30, 40, 50, 60, 80)] + [10 ** 10]
 
 
 def difference(before, after):
