@@ -71,7 +71,7 @@ def device(one, old, seconds, exports):
     served = {}
     for virtqueue in one.get("virtqueues", []):
         served.setdefault(virtqueue.get("iothread"), []).append(virtqueue["queue"])
-    for iothread in served.keys() - {row["iothread"] for row in rows}:
+    for iothread in [name for name in served if name not in {row["iothread"] for row in rows}]:
         rows.append({"home": None, "iothread": iothread, "in-flight": 0,
                      **figures(nothing(), nothing() if old else None, seconds)})
     for row in rows:
