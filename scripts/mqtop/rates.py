@@ -77,6 +77,7 @@ def device(one, old, seconds, exports):
     for row in rows:
         row["virtqueues"] = served.get(row["iothread"])
         row["name"] = queue_name(row, threads)
+    share_flights(rows, one["in-flight"])
     total = summed(row["total"] for row in rows)
     was = summed(known.values()) if old else None
     return {"key": (kind, name), "name": short(name), "kind": "export" if kind == "export" else "device",
@@ -88,6 +89,20 @@ def device(one, old, seconds, exports):
 def queue_row(queue, old, seconds):
     return {"home": queue["home"], "iothread": queue.get("iothread"),
             "in-flight": queue["in-flight"], **figures(counts(queue), old, seconds)}
+
+
+def share_flights(rows, total):
+    """A request that began in one thread and ended in another, as those of a guest's firmware do,
+    stays counted in the first and is missing in the second: then only the sum is known, or that of
+    the one thread that serves virtqueues."""
+    serving = [row for row in rows if row["virtqueues"]]
+    others = [row for row in rows if serving and not row["virtqueues"]]
+    if all(row["in-flight"] >= 0 for row in rows) and not any(row["in-flight"] for row in others):
+        return
+    for row in rows:
+        row["in-flight"] = None
+    if len(serving) == 1:
+        serving[0]["in-flight"] = total
 
 
 def queue_name(row, threads):

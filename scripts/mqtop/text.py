@@ -192,8 +192,7 @@ def shown(queues):
     """Without threads that serve no virtqueue and did nothing, where those that do are known."""
     if not any(queue["virtqueues"] for queue in queues):
         return queues
-    return [queue for queue in queues
-            if queue["virtqueues"] or queue["iops"] or queue["in-flight"]]
+    return [queue for queue in queues if queue["virtqueues"] or queue["iops"]]
 
 
 def body(frame, width, sort, reverse):
