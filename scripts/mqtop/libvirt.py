@@ -18,13 +18,13 @@ class Domain:
         self._name = name
         self._patience = patience
         self._virsh = [VIRSH, "--quiet", *(["--connect", uri] if uri else []),
-                       "qemu-monitor-command", f"--domain={name}"]
+                       "qemu-monitor-command", "--domain", name]
 
     def command(self, name, arguments=None):
         """Execute a command and return what it returns."""
         request = json.dumps({"execute": name, "arguments": arguments or {}})
         try:
-            done = subprocess.run([*self._virsh, f"--cmd={request}"], stdin=subprocess.DEVNULL,
+            done = subprocess.run([*self._virsh, request], stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                   timeout=self._patience, check=False)
         except FileNotFoundError:
