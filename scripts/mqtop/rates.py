@@ -20,7 +20,7 @@ def frame(collector, before, after):
         for queue in row["queues"]:
             queue["cpu"] = cpus.get(queue["iothread"])
     return {"time": datetime.datetime.now().astimezone().isoformat(timespec="milliseconds"),
-            "seconds": after.stats.at - before.stats.at if before else None,
+            "seconds": spent(before, after, "queues"),
             "target": collector.target, "program": collector.program, "pid": collector.pid,
             "notes": list(collector.notes(after)), "devices": rows, "iothreads": threads}
 
