@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What a plan is: who runs where, and why.
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Cell:
+    """A NUMA node of the guest, and the host node it is on."""
+
+    node: int
+    vcpus: int
+    memory: int         # MiB
+
+
+@dataclass
+class IOThread:
+    name: str
+    cpus: list
+    mode: str           # of poll-mode
+    own: bool           # nothing else of this plan runs on its CPU
+    node: int           # the NUMA node whose memory it prefers
+
+
+@dataclass
+class Layout:
+    host: object
+    want: object
+    spare: set = field(default_factory=set)         # left to the host
+    cells: list = field(default_factory=list)
+    vcpus: list = field(default_factory=list)       # the CPUs of each vCPU
+    threads: int = 1                                # a core of the guest
+    bound: bool = False                             # the cells' memory is bound to their nodes
+    iothreads: list = field(default_factory=list)
+    serving: dict = field(default_factory=dict)     # IOThreads of each drive, by its name
+    queues: dict = field(default_factory=dict)      # their number, by the drive's name
+    emulator: set = field(default_factory=set)      # the main loop and its helpers
+    idle: dict = field(default_factory=dict)        # siblings left alone, and beside whom
+    reasons: list = field(default_factory=list)     # pairs of what was chosen, and why
+    given_up: list = field(default_factory=list)    # what does not fit this host
+
+    def because(self, what, why):
+        self.reasons.append((what, why))
+
+    def give_up(self, text):
+        self.given_up.append(text)
+
+    def mapping(self, drive):
+        """Pairs of an IOThread of the drive and its queues: queue i on IOThread i modulo their
+        number, as a vhost-user-blk export has it."""
+        threads = self.serving[drive.name]
+        return [(thread, list(range(i, self.queues[drive.name], len(threads))))
+                for i, thread in enumerate(threads)]
