@@ -45,6 +45,10 @@ class Layout:
     def give_up(self, text):
         self.given_up.append(text)
 
+    def polled(self, drive):
+        """Whether the kernel is asked to poll the drive: its IOThreads never sleep then."""
+        return drive.iopoll and all(t.mode == "busy" for t in self.serving[drive.name])
+
     def mapping(self, drive):
         """Pairs of an IOThread of the drive and its queues: queue i on IOThread i modulo their
         number, as a vhost-user-blk export has it."""

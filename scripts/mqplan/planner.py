@@ -15,6 +15,7 @@ def plan(host, want):
     vcpus.place(layout, pool)
     iothreads.settle(layout, pool)
     choose_emulator(layout, pool)
+    tell_ways(layout)
     return layout
 
 
@@ -59,3 +60,20 @@ def choose_emulator(layout, pool):
             layout.because(f"main loop on {cpulist.named(cpus)}", f"{why}; it has QMP, timers "
                            "and emulated devices, no request of a drive")
             return
+
+
+def tell_ways(layout):
+    """How requests go from QEMU to each drive, where that is not the usual way."""
+    for drive in layout.want.drives:
+        if layout.polled(drive):
+            layout.because(f"{drive.name}: io-uring-iopoll=on", "the drive has polled queues, and its "
+                           "IOThreads poll anyway")
+        if drive.format != "raw":
+            layout.because(f"{drive.name}: format {drive.format}", "what the file's first bytes say; "
+                           "its requests take QEMU's ordinary way, those of a raw image the fast path")
+        if drive.kind == "nvme-pci":
+            layout.because(f"{drive.name}: driver nvme", "the kernel has no part in it; its requests "
+                           "take QEMU's ordinary way")
+        if not drive.direct:
+            layout.because(f"{drive.name}: cache.direct=off", "its file system takes no O_DIRECT, so "
+                           "requests go by the host's page cache")

@@ -76,13 +76,12 @@ def blockdevs(layout, drive):
     if drive.kind == "nvme-pci":
         return [option("nvme", ("node-name", drive.name), ("device", drive.path),
                        ("namespace", drive.namespace))]
-    polled = drive.iopoll and all(t.mode == "busy" for t in layout.serving[drive.name])
     image = drive.format != "raw"
     name = drive.name + "-file" if image else drive.name
     found = [option("file" if drive.kind == "file" else "host_device", ("node-name", name),
                     ("filename", drive.path), ("aio", "io_uring"),
                     ("cache.direct", "on" if drive.direct else "off"),
-                    *[("io-uring-iopoll", "on")] * polled)]
+                    *[("io-uring-iopoll", "on")] * layout.polled(drive))]
     if image:
         found.append(option(drive.format, ("node-name", drive.name), ("file", name)))
     return found

@@ -33,7 +33,7 @@ def plan(host, *options):
     return planner.plan(host, want.check(args, host))
 
 
-def run(*options):
+def run(*options, folder=None):
     return subprocess.run([PLAN, *map(str, options)], stdin=subprocess.DEVNULL, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
-                          timeout=SECONDS)
+                          timeout=SECONDS, cwd=folder)
