@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from . import cpulist, drives
-from .errors import PlanError
+from .errors import PlanError, one_line
 
 OUTPUTS = ("all", "drawing", "qemu", "qsd", "libvirt", "json")
 MOST_VCPUS = 1024
@@ -27,7 +27,7 @@ class Want:
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(2, f"mq-plan: {message}; mq-plan --help lists the options\n")
+        self.exit(2, f"mq-plan: {one_line(message)}; mq-plan --help lists the options\n")
 
 
 def parser():
