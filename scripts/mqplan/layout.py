@@ -45,6 +45,15 @@ class Layout:
     def give_up(self, text):
         self.given_up.append(text)
 
+    def topology(self):
+        """The guest's sockets, cores and threads. A socket a cell, if they are equal and that keeps
+        APIC IDs, of which a socket and a core take a power of two each, below 255."""
+        vcpus, threads = self.cells[0].vcpus, self.threads
+        apart = (vcpus // threads - 1).bit_length() + (threads - 1).bit_length()
+        equal = all(cell.vcpus == vcpus for cell in self.cells)
+        sockets = len(self.cells) if equal and len(self.cells) << apart < 256 else 1
+        return sockets, self.want.vcpus // sockets // threads, threads
+
     def polled(self, drive):
         """Whether the kernel is asked to poll the drive: its IOThreads never sleep then."""
         return drive.iopoll and all(t.mode == "busy" for t in self.serving[drive.name])

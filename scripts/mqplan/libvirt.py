@@ -55,9 +55,8 @@ def processor(top, layout):
     mode = {"mode": "host-passthrough"} if qemu.kvm(layout) else {"mode": "maximum"}
     cpu = ET.SubElement(top, "cpu", mode)
     cells = layout.cells
-    sockets = len(cells) if len({cell.vcpus for cell in cells}) == 1 else 1
-    ET.SubElement(cpu, "topology", sockets=str(sockets), threads=str(layout.threads),
-                  cores=str(layout.want.vcpus // sockets // layout.threads))
+    sockets, cores, threads = map(str, layout.topology())
+    ET.SubElement(cpu, "topology", sockets=sockets, cores=cores, threads=threads)
     if len(cells) > 1:
         numa, first = ET.SubElement(cpu, "numa"), 0
         for i, cell in enumerate(cells):

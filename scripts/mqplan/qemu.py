@@ -41,13 +41,12 @@ def program(layout):
 def machine(layout, backend, *properties):
     """The options of all but the drives; backend is what memory is made of."""
     want, cells = layout.want, layout.cells
-    sockets = len(cells) if len({cell.vcpus for cell in cells}) == 1 else 1
-    cores = want.vcpus // sockets // layout.threads
+    sockets, cores, threads = layout.topology()
     options = [["-name", f"{want.name},debug-threads=on"],
                ["-machine", "q35" + (",memory-backend=ram0" if len(cells) == 1 else "")],
                ["-accel", "kvm" if kvm(layout) else "tcg"],
                ["-cpu", "host" if kvm(layout) else "max"],
-               ["-smp", f"{want.vcpus},sockets={sockets},cores={cores},threads={layout.threads}"],
+               ["-smp", f"{want.vcpus},sockets={sockets},cores={cores},threads={threads}"],
                ["-m", f"{want.memory}M"]]
     first = 0
     for i, cell in enumerate(cells):

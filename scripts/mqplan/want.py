@@ -9,7 +9,7 @@ from . import cpulist, drives
 from .errors import PlanError, one_line
 
 OUTPUTS = ("all", "drawing", "qemu", "qsd", "libvirt", "json")
-MOST_VCPUS = 1024
+MOST_VCPUS = 255        # more need a vIOMMU, which is not planned
 UNITS = {"M": 1, "G": 1 << 10, "T": 1 << 20}
 
 
