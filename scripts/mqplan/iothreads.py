@@ -6,10 +6,10 @@ from .layout import IOThread
 
 # By what a drive is: vCPUs for which an IOThread more is worth a core, and the most IOThreads.
 # One IOThread makes several 100 000 requests a second of a file (docs/figures/files.md): as many as
-# most drives, not as many as a fast NVMe drive. QEMU's own NVMe driver has one queue.
-WORTH = {"nvme": (4, 4), "block": (8, 2), "file": (8, 2), "nvme-pci": (1, 1)}
+# most drives, not as many as a fast NVMe drive.
+WORTH = {"nvme": (4, 4), "block": (8, 2), "file": (8, 2), "nvme-pci": (4, 4)}
 KINDS = {"nvme": "an NVMe drive", "block": "a block device", "file": "a file",
-         "nvme-pci": "QEMU's own NVMe driver, which has one queue"}
+         "nvme-pci": "an NVMe drive"}
 
 
 def wanted(layout, drive):
@@ -112,9 +112,8 @@ def told(layout, drives, demand, cpus):
     for drive in drives:
         threads = layout.serving[drive.name]
         each, most = WORTH[drive.kind]
-        rule = (f"{KINDS[drive.kind]} is worth one for each {each} vCPUs, at most {most}"
-                if most > 1 else f"it is {KINDS[drive.kind]}")
-        layout.because(f"{drive.name}: IOThreads {', '.join(t.name for t in threads)}", rule)
+        layout.because(f"{drive.name}: IOThreads {', '.join(t.name for t in threads)}",
+                       f"{KINDS[drive.kind]} is worth one for each {each} vCPUs, at most {most}")
     if len(cpus) < demand:
         layout.give_up(f"{len(cpus)} of {demand} IOThreads that {names(drives)} would be worth: no "
                        "more cores are left" + ("" if len(cpus) >= len(drives) else

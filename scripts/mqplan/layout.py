@@ -55,8 +55,9 @@ class Layout:
         return sockets, self.want.vcpus // sockets // threads, threads
 
     def polled(self, drive):
-        """Whether the kernel is asked to poll the drive: its IOThreads never sleep then."""
-        return drive.iopoll and all(t.mode == "busy" for t in self.serving[drive.name])
+        """Whether completions are polled for, since the IOThreads poll anyway."""
+        return (drive.iopoll or drive.kind == "nvme-pci") and \
+            all(thread.mode == "busy" for thread in self.serving[drive.name])
 
     def mapping(self, drive):
         """Pairs of an IOThread of the drive and its queues: queue i on IOThread i modulo their

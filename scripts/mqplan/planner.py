@@ -65,15 +65,16 @@ def choose_emulator(layout, pool):
 def tell_ways(layout):
     """How requests go from QEMU to each drive, where that is not the usual way."""
     for drive in layout.want.drives:
-        if layout.polled(drive):
+        if layout.polled(drive) and drive.kind != "nvme-pci":
             layout.because(f"{drive.name}: io-uring-iopoll=on", "the drive has polled queues, and its "
                            "IOThreads poll anyway")
         if drive.format != "raw":
             layout.because(f"{drive.name}: format {drive.format}", "what the file's first bytes say; "
                            "its requests take QEMU's ordinary way, those of a raw image the fast path")
         if drive.kind == "nvme-pci":
-            layout.because(f"{drive.name}: driver nvme", "the kernel has no part in it; its requests "
-                           "take QEMU's ordinary way")
+            layout.because(f"{drive.name}: driver nvme", "its PCI address was given: each IOThread "
+                           "has a queue of the drive" +
+                           (", without interrupts since it polls" if layout.polled(drive) else ""))
         if not drive.direct:
             layout.because(f"{drive.name}: cache.direct=off", "its file system takes no O_DIRECT, so "
                            "requests go by the host's page cache")

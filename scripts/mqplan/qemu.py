@@ -74,7 +74,8 @@ def blockdevs(layout, drive):
     """The block nodes of the drive, of which the last has its name."""
     if drive.kind == "nvme-pci":
         return [option("nvme", ("node-name", drive.name), ("device", drive.path),
-                       ("namespace", drive.namespace))]
+                       ("namespace", drive.namespace),
+                       *[("poll-queues", len(layout.serving[drive.name]))] * layout.polled(drive))]
     image = drive.format != "raw"
     name = drive.name + "-file" if image else drive.name
     found = [option("file" if drive.kind == "file" else "host_device", ("node-name", name),
