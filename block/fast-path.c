@@ -239,6 +239,7 @@ int blk_fast_submit(BlockBackend *blk, BlkFastRequest *req)
         goto ordinary;
     }
 
+    req->queue = q;
     ret = fast->path.submit(&fast->path, req, fast->path.offset + req->offset);
     if (unlikely(ret == BDRV_FAST_ORDINARY)) {
         end(fast, q);
@@ -258,22 +259,23 @@ ordinary:
 
 void blk_fast_complete(BlkFastRequest *req, int ret)
 {
-    BlockBackend *blk = req->blk;
-    BlkFast *fast = blk_fast(blk);
+    BlkFast *fast = blk_fast(req->blk);
+    BlkQueue *q = req->queue;
 
     note_done(fast, req);
     req->cb(req, ret);
-    end(fast, blk_queue(blk));          /* @req is the caller's again */
+    end(fast, q);               /* @req is the caller's again */
 }
 
 void blk_fast_retry(BlkFastRequest *req)
 {
-    BlockBackend *blk = req->blk;
+    BlkFast *fast = blk_fast(req->blk);
+    BlkQueue *q = req->queue;
 
     /*
      * In flight all the while: drain sees no moment without it.  It may start by
      * waiting for a serialising request, which waits for the end of fast ones.
      */
     blk_fast_retry_start(req);
-    end(blk_fast(blk), blk_queue(blk));
+    end(fast, q);
 }

@@ -20,6 +20,8 @@ static struct {
     unsigned n;
 } homes;
 
+unsigned aio_home_epoch;
+
 static void __attribute__((__constructor__)) aio_home_init(void)
 {
     qemu_mutex_init(&homes.lock);
@@ -56,6 +58,7 @@ void aio_home_enter(AioContext *ctx)
             homes.ctx = g_renew(AioContext *, homes.ctx, ++homes.n);
         }
         homes.ctx[home] = ctx;
+        qatomic_set(&aio_home_epoch, aio_home_epoch + 1);
     }
     set_my_home(home);
     my_exit.notify = aio_home_leave;

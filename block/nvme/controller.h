@@ -94,6 +94,7 @@ typedef struct NvmeBounce {
 typedef struct QEMU_ALIGNED(QUEUE_SLOT_ALIGN) NvmeSlot {
     QueueSlot slot;
     NvmeQueue *queue;           /* written by the thread, or under drain */
+    unsigned epoch;             /* aio_home_epoch, when it was known to be the thread's */
 } NvmeSlot;
 QEMU_BUILD_BUG_MSG(sizeof(NvmeSlot) % QUEUE_SLOT_ALIGN,
                    "two threads would write one cache line");

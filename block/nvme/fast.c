@@ -45,7 +45,7 @@ int nvme_fast_submit(const BdrvFastPath *path, BlkFastRequest *fast,
     if (fast->op == BLK_FAST_FLUSH && !c->has_write_cache) {
         return 0;
     }
-    q = nvme_queues_own(c);
+    q = nvme_queues_own(c, fast->queue->slot.home);
     if (unlikely(!q || !nvme_queue_is_ready(q))) {
         return BDRV_FAST_ORDINARY;
     }

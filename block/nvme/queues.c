@@ -208,6 +208,18 @@ static AioContext *home_context(void)
     return qemu_get_current_aio_context() ?: qemu_get_aio_context();
 }
 
+NvmeQueue *nvme_queues_own_slow(NvmeSlot *slot)
+{
+    if (slot->slot.shared) {
+        return NULL;
+    }
+    slot->epoch = qatomic_read(&aio_home_epoch);
+    if (slot->queue && slot->queue->ctx != qemu_get_current_aio_context()) {
+        slot->queue = NULL;
+    }
+    return slot->queue;
+}
+
 static NvmeQueue *coroutine_fn find_queue(NvmeController *c)
 {
     AioContext *ctx = home_context();
@@ -226,6 +238,7 @@ static NvmeQueue *coroutine_fn find_queue(NvmeController *c)
 
         /* home 0 is no thread's: it acts for the main loop, under the BQL */
         if (!slot->slot.shared) {
+            slot->epoch = qatomic_read(&aio_home_epoch);
             slot->queue = q;
         }
         return q;
@@ -235,7 +248,7 @@ static NvmeQueue *coroutine_fn find_queue(NvmeController *c)
 
 NvmeQueue *coroutine_fn nvme_queues_enter(NvmeController *c)
 {
-    NvmeQueue *q = nvme_queues_own(c) ?: find_queue(c);
+    NvmeQueue *q = nvme_queues_own(c, aio_home()) ?: find_queue(c);
 
     if (q && q->ctx != qemu_get_current_aio_context()) {
         aio_co_reschedule_self(q->ctx);

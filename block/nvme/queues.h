@@ -26,17 +26,24 @@ int nvme_queues_tell(NvmeController *c);
 /* Main loop, under drain: no queue is any thread's. */
 void nvme_queues_release(NvmeController *c);
 
-/*
- * The queue of the calling thread, or NULL if it has none that it may use now.
- * Cost: queue_slot(), three loads.
- */
-static inline NvmeQueue *nvme_queues_own(NvmeController *c)
-{
-    NvmeSlot *slot = (NvmeSlot *)queue_slot(&c->slots);
-    NvmeQueue *q = slot->queue;
+/* private: looks whether @slot is of a thread that has ended */
+NvmeQueue *nvme_queues_own_slow(NvmeSlot *slot) __attribute__((cold));
 
-    /* a thread that has ended may have had this home */
-    return likely(q && q->ctx == qemu_get_current_aio_context()) ? q : NULL;
+/*
+ * The queue of the calling thread, whose home is @home, or NULL if it has none that
+ * it may use now.  Cost: queue_slot_at(), three loads.
+ */
+static inline NvmeQueue *nvme_queues_own(NvmeController *c, unsigned home)
+{
+    NvmeSlot *slot = (NvmeSlot *)queue_slot_at(&c->slots, home);
+
+    if (unlikely(!slot)) {
+        return NULL;
+    }
+    if (unlikely(slot->epoch != qatomic_read(&aio_home_epoch))) {
+        return nvme_queues_own_slow(slot);
+    }
+    return slot->queue;
 }
 
 /*

@@ -24,6 +24,12 @@
 unsigned aio_home(void);
 
 /*
+ * Changes whenever a thread gets a home: who has kept something of a thread looks
+ * whether it still is that thread's.  Atomic; any thread.
+ */
+extern unsigned aio_home_epoch;
+
+/*
  * Gives the calling thread a home until it ends, for @ctx, the AioContext that
  * it runs.  Once a thread.  The home of a thread that has ended is given again,
  * with what the arrays counted at it.

@@ -107,6 +107,7 @@ struct BlkFastRequest {
 
     /* private to the fast path */
     BlockBackend *blk;
+    struct BlkQueue *queue;     /* the thread's; for the leaf to read its home */
 
     /* private to the leaf, from its submit function until it is done */
     QSIMPLEQ_ENTRY(BlkFastRequest) leaf_next;
