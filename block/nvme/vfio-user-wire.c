@@ -9,7 +9,6 @@
 #include "qapi/error.h"
 #include "qemu/atomic.h"
 #include "qemu/error-report.h"
-#include "qemu/iov.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/sockets.h"
@@ -214,10 +213,10 @@ static bool is_request(const VfioUserWire *w)
     return (w->in.header.flags & FLAGS_TYPE) == FLAGS_COMMAND;
 }
 
-/* Until the socket is ready for @events; false: the connection is over. */
-static bool wait_until(VfioUserWire *w, int events, int64_t deadline)
+/* Until there is something to read, or the connection is over. */
+static void wait_until(VfioUserWire *w, int64_t deadline)
 {
-    GPollFD poll_fd = { .fd = w->fd, .events = events };
+    GPollFD poll_fd = { .fd = w->fd, .events = G_IO_IN };
     int64_t left = deadline - qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     int ret = left > 0 ? qemu_poll_ns(&poll_fd, 1, left) : 0;
 
@@ -227,7 +226,6 @@ static bool wait_until(VfioUserWire *w, int events, int64_t deadline)
     } else if (ret < 0 && errno != EINTR) {
         end(w, "poll(): %s", strerror(errno));
     }
-    return !w->why;
 }
 
 /* The descriptors of @call, which go with the first byte. */
@@ -249,8 +247,11 @@ static void put_fds(struct msghdr *msg, char *control, const VfioUserCall *call)
     memcpy(CMSG_DATA(cmsg), call->fds, size);
 }
 
-static bool send_request(VfioUserWire *w, const VfioUserCall *call,
-                         int64_t deadline)
+/*
+ * Linux takes a message of this size whole or not at all, and the latter only if the
+ * server has left unread what it was sent before.
+ */
+static bool send_request(VfioUserWire *w, const VfioUserCall *call)
 {
     Header header = {
         .id = ++w->id,
@@ -263,31 +264,16 @@ static bool send_request(VfioUserWire *w, const VfioUserCall *call,
         { (void *)call->request, call->request_size },
     };
     g_autofree char *control = g_malloc(CMSG_SPACE(call->n_fds * sizeof(int)));
-    struct iovec *rest = parts;
-    unsigned n_rest = ARRAY_SIZE(parts);
-    struct msghdr msg = { };
-    size_t left = header.size;
+    struct msghdr msg = { .msg_iov = parts, .msg_iovlen = ARRAY_SIZE(parts) };
+    ssize_t sent;
 
     put_fds(&msg, control, call);
-    while (left) {
-        ssize_t sent;
-
-        msg.msg_iov = rest;
-        msg.msg_iovlen = n_rest;
-        sent = RETRY_ON_EINTR(sendmsg(w->fd, &msg, MSG_NOSIGNAL));
-        if (sent > 0) {
-            left -= sent;
-            iov_discard_front(&rest, &n_rest, sent);
-            msg.msg_control = NULL;
-            msg.msg_controllen = 0;
-        } else if (errno != EAGAIN) {
-            end(w, "it cannot be written to: %s", strerror(errno));
-            return false;
-        } else if (!wait_until(w, G_IO_OUT, deadline)) {
-            return false;
-        }
+    sent = RETRY_ON_EINTR(sendmsg(w->fd, &msg, MSG_NOSIGNAL));
+    if (sent != header.size) {
+        end(w, "it cannot be written to: %s",
+            sent < 0 ? strerror(errno) : "not all at once");
     }
-    return true;
+    return !w->why;
 }
 
 /* What has been received is the reply to @call; false if it is not. */
@@ -333,10 +319,11 @@ bool vfio_user_call(VfioUserWire *w, VfioUserCall *call)
     int ret;
 
     QEMU_LOCK_GUARD(&w->lock);
+    /* from now: others may have waited for their replies before */
     deadline = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + VFIO_USER_LIMIT_NS;
     call->error = 0;
     call->n_reply_fds = 0;
-    if (w->why || !send_request(w, call, deadline)) {
+    if (w->why || !send_request(w, call)) {
         return false;
     }
     while (!done && !w->why) {
@@ -350,7 +337,7 @@ bool vfio_user_call(VfioUserWire *w, VfioUserCall *call)
             ret = 0;
         }
         if (!ret && !w->why) {
-            wait_until(w, G_IO_IN, deadline);
+            wait_until(w, deadline);
         }
     }
     return done;

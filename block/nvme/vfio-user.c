@@ -19,8 +19,8 @@
 /* PCI Local Bus Specification 3.0, 6.8.2.3: the table's size has 11 bits. */
 #define MAX_VECTORS 2048
 
-/* Aligned for any BAR that a controller could have. */
-#define BAR_ADDRESS 0xe0000000u
+/* Nobody reads it; a multiple of any size that BAR0 has, and none that is special. */
+#define BAR_ADDRESS 0xe0000000
 
 typedef struct VfioUser {
     NvmeTransport t;
@@ -238,31 +238,19 @@ static int config_set(VfioUser *u, unsigned offset, uint16_t bits)
 }
 
 /*
- * A server that models a bus has registers at the address of a BAR only once there
- * is one.  The bus is the device's own: any will do that a BAR can have.
- */
-static void place_bar(VfioUser *u)
-{
-    uint32_t bar;
-
-    if (config_read(u, PCI_BASE_ADDRESS_0, 4, &bar) < 0 ||
-        (bar & PCI_BASE_ADDRESS_MEM_MASK)) {
-        return;
-    }
-    region_write(u, VFIO_PCI_CONFIG_REGION_INDEX, PCI_BASE_ADDRESS_0, 4,
-                 BAR_ADDRESS);
-    if ((bar & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64) {
-        region_write(u, VFIO_PCI_CONFIG_REGION_INDEX, PCI_BASE_ADDRESS_1, 4, 0);
-    }
-}
-
-/*
- * A server that models no PCI command register refuses, and needs none: who is to
- * access memory then, can.
+ * What firmware and a kernel do for users of VFIO is the client's part here: BAR0 is
+ * somewhere, memory is decoded, bus mastering is on.  QEMU's server wants all of it.
+ * One that models no configuration space refuses, and needs nothing.
  */
 static void enable_device(VfioUser *u)
 {
-    place_bar(u);
+    uint32_t bar;
+
+    if (!config_read(u, PCI_BASE_ADDRESS_0, 4, &bar) &&
+        !(bar & PCI_BASE_ADDRESS_MEM_MASK)) {
+        region_write(u, VFIO_PCI_CONFIG_REGION_INDEX, PCI_BASE_ADDRESS_0, 4,
+                     BAR_ADDRESS);
+    }
     config_set(u, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
@@ -312,8 +300,7 @@ static int set_irqs_message(VfioUser *u, uint32_t flags, unsigned start,
 }
 
 /*
- * What a kernel does for its users is the client's part here: MSI-X is enabled in
- * the configuration space, and vectors are unmasked.  A server that has no masks
+ * So are MSI-X's enable bit and the vectors' masks.  A server that has no masks
  * refuses that, and needs none.
  */
 static void enable_irqs(VfioUser *u)
