@@ -175,12 +175,13 @@ static void attach(Target *t)
 
     if (vfu_attach_ctx(t->vfu) == 0) {
         t->attached = true;
+        t->connection = device_fd(t);
         setsockopt(device_fd(t), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
         setsockopt(device_fd(t), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     }
 }
 
-void device_serve(Target *t)
+void device_serve(Target *t, bool hung_up)
 {
     struct vfio_user_header header;
     unsigned i;
@@ -193,20 +194,18 @@ void device_serve(Target *t)
         ssize_t n = recv(device_fd(t), &header, sizeof(header),
                          MSG_PEEK | MSG_DONTWAIT);
 
-        if (n > 0 && (size_t)n < sizeof(header)) {
+        if (n > 0 && (size_t)n < sizeof(header) && !hung_up) {
             return;
         }
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             return;
         }
         t->message = n == sizeof(header) ? header.cmd : 0;
-        if (vfu_run_ctx(t->vfu) < 0) {
-            if (errno == ENOTCONN) {
-                t->attached = false;
-            } else {
-                shutdown(device_fd(t), SHUT_RDWR);      /* seen by the next turn */
-            }
+        if (vfu_run_ctx(t->vfu) < 0 && device_fd(t) == t->connection) {
+            shutdown(t->connection, SHUT_RDWR);         /* seen by the next turn */
         }
+        /* it is not always said when the connection has ended */
+        t->attached = device_fd(t) == t->connection;
         t->message = 0;
     }
 }

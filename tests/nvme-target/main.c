@@ -50,7 +50,7 @@ static void serve_sockets(Target *t, int64_t sleep_ns)
         return;
     }
     if (fds[0].revents) {
-        device_serve(t);
+        device_serve(t, fds[0].revents & POLLHUP);
     }
     control_serve(t, fds + 1, n);
 }

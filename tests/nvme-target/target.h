@@ -175,6 +175,7 @@ struct Target {
     /* device.c */
     vfu_ctx_t *vfu;
     bool attached;
+    int connection;             /* of the client, if it is attached */
     uint16_t message;           /* the vfio-user command that is next, or 0 */
     uint8_t *bar;               /* TARGET_BAR_SIZE bytes of a memfd */
     int bar_fd;
@@ -249,7 +250,7 @@ int64_t clock_ns(void);
 
 /* device.c */
 bool device_init(Target *t);
-void device_serve(Target *t);           /* what the client says on its socket */
+void device_serve(Target *t, bool hung_up);     /* what the client says */
 int device_fd(Target *t);
 void device_interrupt(Target *t, Cq *cq);
 void device_destroy(Target *t);
