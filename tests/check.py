@@ -276,6 +276,8 @@ def main() -> int:
     if args.list:
         return run.list(groups)
     lock = one_at_a_time(run.out)
+    # a shell that starts it in the background has it ignore the interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for s in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(s, interrupt)
     run.groups(groups)
