@@ -5,6 +5,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/units.h"
 #include "controller.h"
@@ -29,13 +31,31 @@ void nvme_bounce_destroy(NvmeController *c)
 static bool make(NvmeController *c)
 {
     NvmeBounce *b = &c->bounce;
+    Error *err = NULL;
 
-    if (!b->memory) {
-        b->memory = nvme_memory_alloc(&c->memory, PIECES * NVME_BOUNCE_PIECE,
-                                      &b->iova, NULL);
-        b->free = b->memory ? MAKE_64BIT_MASK(0, PIECES) : 0;
+    if (b->memory) {
+        return true;
     }
-    return b->memory;
+    b->memory = nvme_memory_alloc(&c->memory, PIECES * NVME_BOUNCE_PIECE,
+                                  &b->iova, &err);
+    b->free = b->memory ? MAKE_64BIT_MASK(0, PIECES) : 0;
+    if (b->memory) {
+        return true;
+    }
+    if (b->is_lack_said) {
+        error_free(err);
+    } else {
+        b->is_lack_said = true;
+        error_reportf_err(err, "NVMe: no memory to copy data through, and "
+                          "requests that need it fail: ");
+    }
+    return false;
+}
+
+void nvme_bounce_make(NvmeController *c)
+{
+    QEMU_LOCK_GUARD(&c->bounce.lock);
+    make(c);
 }
 
 void *coroutine_fn nvme_bounce_get(NvmeController *c, uint64_t *iova)

@@ -87,6 +87,7 @@ typedef struct NvmeBounce {
     uint8_t *memory;            /* NULL: not made yet */
     uint64_t iova;
     uint64_t free;              /* bit mask of pieces */
+    bool is_lack_said;
     CoQueue waiting;
 } NvmeBounce;
 
@@ -243,6 +244,9 @@ bool nvme_health(NvmeController *c, NvmeSmartLog *log);
 #define NVME_BOUNCE_PIECE (128 * KiB)
 void nvme_bounce_init(NvmeController *c);
 void nvme_bounce_destroy(NvmeController *c);
+
+/* The memory, at the latest now.  That there is none is said, once. */
+void nvme_bounce_make(NvmeController *c);
 
 /* NVME_BOUNCE_PIECE bytes; NULL if there is no memory at all. */
 void *coroutine_fn nvme_bounce_get(NvmeController *c, uint64_t *iova);

@@ -165,6 +165,8 @@ static int coroutine_fn rw_mapped(NvmeController *c, uint64_t offset,
         ((uintptr_t)qiov->iov[0].iov_base & 3)) {
         return UNREACHABLE;
     }
+    /* first the memory that those will need which find no mapping left */
+    nvme_bounce_make(c);
     if (nvme_memory_map_transient(&c->memory, qiov->iov[0].iov_base, qiov->size,
                                   &command.iova) < 0) {
         return UNREACHABLE;
