@@ -16,6 +16,12 @@
 #include "qemu/units.h"
 #include "memory.h"
 
+/*
+ * The part of all mappings that may be for one request each: those of queues and of
+ * memory come later, and there is no other way for them.
+ */
+#define NVME_TRANSIENT_PART 4
+
 /* The largest block of guest memory that is not RAM of its own right. */
 #define NVME_SMALL_RAM (64 * MiB)
 
@@ -202,8 +208,13 @@ int nvme_memory_map_transient(NvmeMemory *m, void *host, size_t size,
         return -ENOTSUP;
     }
     QEMU_LOCK_GUARD(&m->lock);
+    if (m->t->max_mappings &&
+        m->n_transient >= m->t->max_mappings / NVME_TRANSIENT_PART) {
+        return -ENOSPC;
+    }
     mapping = map(m, &dma, &ret, NULL);
     if (mapping) {
+        m->n_transient++;
         mapping->transient = true;
         *iova = dma.iova + in_page;
     }
@@ -220,6 +231,7 @@ void nvme_memory_unmap_transient(NvmeMemory *m, uint64_t iova)
 
         if (iova - mapping->dma.iova < mapping->dma.size) {
             assert(mapping->transient);
+            m->n_transient--;
             unmap(m, mapping);
             return;
         }
