@@ -92,8 +92,8 @@ static int reset_in_worker(void *opaque)
     return ret;
 }
 
-/* One that cannot even be disabled is taken its mappings, by closing them all. */
-static int disable_in_worker(void *opaque)
+/* One that cannot even be disabled loses its mappings. */
+static int give_up_in_worker(void *opaque)
 {
     NvmeController *c = opaque;
     Error *err = NULL;
@@ -102,6 +102,7 @@ static int disable_in_worker(void *opaque)
         nvme_controller_disable(c, &err) < 0) {
         error_report_err(err);
     }
+    c->transport->ops->give_up(c->transport);
     return 0;
 }
 
@@ -151,7 +152,7 @@ static void coroutine_fn recover_co(void *opaque)
             on_queues(c, restart);
         } else {
             nvme_controller_trouble(c, NVME_TROUBLE_DEAD, "a reset did not help");
-            thread_pool_submit_co(disable_in_worker, c);
+            thread_pool_submit_co(give_up_in_worker, c);
             set_state(c, NVME_DEAD);
             on_queues(c, nvme_queue_fail);
         }

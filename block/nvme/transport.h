@@ -11,6 +11,7 @@
  *     nvme_vfio_pci_open() / nvme_vfio_user_open()
  *     set_irqs()                      once, before the first interrupt is wanted
  *     read(), write(), map(), unmap(), reset()
+ *     give_up()                       once, if it is used no more
  *     close()
  *
  * Threads.  open and close: main loop.  The rest: any thread, one call at a time
@@ -68,6 +69,12 @@ typedef struct NvmeTransportOps {
 
     /* The device as after power on, with no access to memory under way; 0 or -errno. */
     int (*reset)(NvmeTransport *t);
+
+    /*
+     * The controller accesses no memory from now on, and others may have it; what
+     * is asked of it afterwards fails, and doorbells lead nowhere.
+     */
+    void (*give_up)(NvmeTransport *t);
 
     /* Also after an error.  Frees @t; mappings end with it. */
     void (*close)(NvmeTransport *t);

@@ -33,6 +33,8 @@ typedef struct VfioPci {
     uint64_t bar;               /* where BAR0 is in @fd */
     uint64_t bar_size;
     uint64_t config;            /* where the configuration space is in @fd */
+    int nowhere;                /* what the three are once it is given up */
+    bool is_given_up;           /* atomic */
     bool discard_disabled;
     bool irqs_set;              /* one call at a time */
 
@@ -135,8 +137,9 @@ static void pci_unmap(NvmeTransport *t, const NvmeDmaMapping *m)
         .size = m->size,
     };
 
-    /* fails only for what was not mapped */
-    if (ioctl(pci_of(t)->container, VFIO_IOMMU_UNMAP_DMA, &unmap)) {
+    /* fails only for what was not mapped, or is not any more */
+    if (ioctl(pci_of(t)->container, VFIO_IOMMU_UNMAP_DMA, &unmap) &&
+        !qatomic_read(&pci_of(t)->is_given_up)) {
         error_report_once("device '%s': cannot unmap memory: %s",
                           pci_of(t)->device, strerror(errno));
     }
@@ -213,6 +216,26 @@ static void close_fd(int fd)
 }
 
 /*
+ * The kernel waits until nobody has the device open or mapped.  Other threads may
+ * be about to use the descriptors, which therefore keep their numbers.  In the
+ * order of pci_close().
+ */
+static void pci_give_up(NvmeTransport *t)
+{
+    VfioPci *p = pci_of(t);
+    const int fds[] = { p->fd, p->group, p->container };
+
+    qatomic_set(&p->is_given_up, true);
+    nvme_vfio_drop_doorbells(t);
+    for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+        if (RETRY_ON_EINTR(dup3(p->nowhere, fds[i], O_CLOEXEC)) < 0) {
+            error_report("device '%s' cannot be given up: %s", p->device,
+                         strerror(errno));
+        }
+    }
+}
+
+/*
  * The device first: with its last descriptor the kernel takes bus mastering away
  * and resets it; then the container, and with it the mappings.
  */
@@ -226,6 +249,7 @@ static void pci_close(NvmeTransport *t)
     close_fd(p->fd);
     close_fd(p->group);
     close_fd(p->container);
+    close_fd(p->nowhere);
     if (p->discard_disabled) {
         ram_block_discard_disable(false);
     }
@@ -241,6 +265,7 @@ static const NvmeTransportOps pci_ops = {
     .unmap = pci_unmap,
     .set_irqs = pci_set_irqs,
     .reset = pci_reset,
+    .give_up = pci_give_up,
     .close = pci_close,
 };
 
@@ -325,9 +350,10 @@ static bool check_driver(const char *device, Error **errp)
     return true;
 }
 
-static int open_vfio(const char *device, const char *path, Error **errp)
+static int open_vfio(const char *device, const char *path, int flags,
+                     Error **errp)
 {
-    int fd = qemu_open_old(path, O_RDWR);
+    int fd = qemu_open_old(path, flags);
     int err = errno;
 
     if (fd >= 0) {
@@ -347,7 +373,12 @@ static int open_vfio(const char *device, const char *path, Error **errp)
 
 static bool open_container(VfioPci *p, Error **errp)
 {
-    p->container = open_vfio(p->device, CONTAINER, errp);
+    /* it takes no data, and no ioctl */
+    p->nowhere = open_vfio(p->device, "/dev/null", O_RDONLY, errp);
+    if (p->nowhere < 0) {
+        return false;
+    }
+    p->container = open_vfio(p->device, CONTAINER, O_RDWR, errp);
     if (p->container < 0) {
         return false;
     }
@@ -372,7 +403,7 @@ static bool open_group(VfioPci *p, Error **errp)
         return false;
     }
     path = g_strdup_printf("/dev/vfio/%s", number);
-    p->group = open_vfio(p->device, path, errp);
+    p->group = open_vfio(p->device, path, O_RDWR, errp);
     if (p->group < 0) {
         return false;
     }
@@ -643,7 +674,7 @@ NvmeTransport *nvme_vfio_pci_open(const char *device, NvmeTransportLost *lost,
     }
     p = g_new0(VfioPci, 1);
     p->device = name;
-    p->container = p->group = p->fd = -1;
+    p->container = p->group = p->fd = p->nowhere = -1;
     event_notifier_init_fd(&p->error, -1);
     event_notifier_init_fd(&p->wanted, -1);
     p->lost = lost;

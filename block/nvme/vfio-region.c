@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
 #include <sys/mman.h>
+#include "qemu/error-report.h"
 #include "vfio-region.h"
 
 uint32_t nvme_vfio_find_cap(const void *info, size_t size, uint32_t first,
@@ -95,6 +96,18 @@ void nvme_vfio_map_doorbells(NvmeTransport *t, int fd, uint64_t offset,
     if (map != MAP_FAILED) {
         t->doorbells = map + (NVME_DOORBELLS - start);
         t->doorbells_size = end - NVME_DOORBELLS;
+    }
+}
+
+void nvme_vfio_drop_doorbells(NvmeTransport *t)
+{
+    size_t before = NVME_DOORBELLS % qemu_real_host_page_size();
+
+    if (t->doorbells &&
+        mmap((char *)t->doorbells - before, t->doorbells_size + before,
+             PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+             0) == MAP_FAILED) {
+        error_report("NVMe: doorbells cannot be given up: %s", strerror(errno));
     }
 }
 

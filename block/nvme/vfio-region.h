@@ -36,6 +36,9 @@ bool nvme_vfio_find_area(const void *info, size_t size, uint64_t at,
  */
 void nvme_vfio_map_doorbells(NvmeTransport *t, int fd, uint64_t offset,
                              const NvmeVfioArea *area);
+
+/* They become memory that nobody looks at, while others may write to them. */
+void nvme_vfio_drop_doorbells(NvmeTransport *t);
 void nvme_vfio_unmap_doorbells(NvmeTransport *t);
 
 #endif /* BLOCK_NVME_VFIO_REGION_H */

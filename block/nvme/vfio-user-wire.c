@@ -56,6 +56,7 @@ struct VfioUserWire {
     QemuMutex lock;             /* protects all below */
     uint16_t id;                /* of the last request */
     char *why;                  /* the connection is over; written once */
+    bool is_hung_up;
     Incoming in;
 };
 
@@ -88,6 +89,20 @@ void vfio_user_end(VfioUserWire *w, const char *why, ...)
     va_start(args, why);
     end_va(w, why, args);
     va_end(args);
+}
+
+void vfio_user_hang_up(VfioUserWire *w)
+{
+    QEMU_LOCK_GUARD(&w->lock);
+    w->is_hung_up = !w->why;
+    end(w, "it is used no more");
+    shutdown(w->fd, SHUT_RDWR);
+}
+
+static bool is_hung_up(VfioUserWire *w)
+{
+    QEMU_LOCK_GUARD(&w->lock);
+    return w->is_hung_up;
 }
 
 const char *vfio_user_why(VfioUserWire *w)
@@ -372,6 +387,9 @@ static void lost_bh(void *opaque)
     VfioUserWire *w = opaque;
 
     unwatch(w);
+    if (is_hung_up(w)) {
+        return;
+    }
     error_report("path '%s': the vfio-user server is lost: %s", w->path,
                  vfio_user_why(w));
     w->lost(w->opaque);

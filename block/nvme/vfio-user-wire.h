@@ -72,6 +72,9 @@ bool vfio_user_call(VfioUserWire *w, VfioUserCall *call);
 /* Ends the connection for what the server has said.  Any thread, in no call. */
 void G_GNUC_PRINTF(2, 3) vfio_user_end(VfioUserWire *w, const char *why, ...);
 
+/* Ends the connection, of which @lost is not told then.  Any thread, in no call. */
+void vfio_user_hang_up(VfioUserWire *w);
+
 /* From now on, @lost is called once the connection is over.  Main loop. */
 void vfio_user_watch(VfioUserWire *w, NvmeTransportLost *lost, void *opaque);
 

@@ -379,6 +379,12 @@ static int user_reset(NvmeTransport *t)
     return ret;
 }
 
+/* The server forgets the memory, as that of a client that has ended. */
+static void user_give_up(NvmeTransport *t)
+{
+    vfio_user_hang_up(user_of(t)->wire);
+}
+
 static void user_close(NvmeTransport *t)
 {
     VfioUser *u = user_of(t);
@@ -396,6 +402,7 @@ static const NvmeTransportOps user_ops = {
     .unmap = user_unmap,
     .set_irqs = user_set_irqs,
     .reset = user_reset,
+    .give_up = user_give_up,
     .close = user_close,
 };
 
