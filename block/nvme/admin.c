@@ -74,7 +74,7 @@ static void reset_rings(NvmeController *c)
     memset(a->memory, 0, DATA_OFFSET);
     a->tail = a->head = 0;
     a->phase = 1;
-    a->n_events = 0;
+    a->asked = 0;
     a->is_gone = false;
     write_reg(c, NVME_REG_AQA, 4, (ENTRIES - 1) << AQA_ACQS_SHIFT |
                                   (ENTRIES - 1) << AQA_ASQS_SHIFT);
@@ -113,9 +113,7 @@ static void take_event(NvmeController *c, const NvmeCqe *cqe)
 {
     uint32_t result = le32_to_cpu(cqe->result);
 
-    if (c->admin.n_events) {
-        c->admin.n_events--;
-    }
+    c->admin.asked &= ~(1u << (le16_to_cpu(cqe->cid) - EVENT_CID) % 32);
     if (le16_to_cpu(cqe->status) >> 1) {
         return;                 /* refused, or a limit: there are fewer then */
     }
@@ -246,11 +244,14 @@ int nvme_admin_abort(NvmeController *c, NvmeQueue *q, unsigned cid)
 void nvme_admin_request_event(NvmeController *c)
 {
     NvmeAdmin *a = &c->admin;
+    unsigned n;                 /* the lowest that is free */
 
     QEMU_LOCK_GUARD(&a->lock);
-    if (!a->is_gone && a->n_events < MAX_EVENTS) {
+    n = cto32(a->asked);
+    if (!a->is_gone && n < MAX_EVENTS) {
+        a->asked |= 1u << n;
         submit(c, (NvmeCmd) { .opcode = NVME_ADM_CMD_ASYNC_EV_REQ },
-               EVENT_CID + a->n_events++);
+               EVENT_CID + n);
     }
 }
 

@@ -56,7 +56,7 @@ typedef struct NvmeAdmin {
     uint16_t tail, head, phase;
     uint16_t next_cid;
     bool is_gone;               /* it did not answer: nothing more is asked */
-    unsigned n_events;          /* asynchronous event requests outstanding */
+    unsigned asked;             /* bit mask: event requests outstanding */
     GArray *events;             /* of uint32_t: told, and not yet looked at */
 } NvmeAdmin;
 
