@@ -168,15 +168,16 @@ def succeeds(where, *commands, arguments=()):
 
 
 @contextlib.contextmanager
-def daemon(*threads, enter=None, monitor=Daemon.monitor):
-    """A storage daemon with these IOThreads, {name: poll-mode}; it must end well when told to."""
+def daemon(*threads, enter=None):
+    """A storage daemon with these IOThreads; it must end well when told to, if it has not."""
     arguments = [word for thread in threads for word in ("--object", f"iothread,{thread}")]
-    with folder() as here, programs.run(programs.DAEMON, arguments, monitor,
+    with folder() as here, programs.run(programs.DAEMON, arguments, Daemon.monitor,
                                         enter=enter) as (process, qmp):
         it = programs.Program(process, qmp)
         it.folder = here
         yield it
-        it.command("quit")
+        if process.poll() is None:
+            it.command("quit")
         status = process.wait(SECONDS)
         assert status == 0, f"the daemon ended with {status}"
 
