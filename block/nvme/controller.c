@@ -227,7 +227,6 @@ static int identify_controller(NvmeController *c, Error **errp)
     c->has_sgl = le32_to_cpu(id->sgls) & NVME_CTRL_SGLS_SUPPORT_MASK;
     c->oncs = le16_to_cpu(id->oncs);
     c->oaes = le32_to_cpu(id->oaes);
-    c->abort_limit = id->acl;
     /* RTD3E, in microseconds */
     c->shutdown_timeout_ms = MAX(le32_to_cpu(id->rtd3e) / 1000, SHUTDOWN_MS);
     init_shadow(c, id);

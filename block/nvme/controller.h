@@ -133,7 +133,6 @@ struct NvmeController {
     uint32_t max_transfer;      /* bytes */
     uint16_t oncs;
     uint32_t oaes;
-    uint8_t abort_limit;
     unsigned shutdown_timeout_ms;
     bool deallocated_reads_zero;
     uint64_t n_blocks;          /* atomic: main loop writes */

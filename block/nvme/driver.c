@@ -174,11 +174,11 @@ static int set_up(NvmeController *c, Error **errp)
         error_setg_errno(errp, -ret, "no event notifier for the NVMe controller");
         return ret;
     }
-    nvme_bounce_init(c);
     if (!open_transport(c, errp)) {
         return -EINVAL;
     }
     nvme_memory_init(&c->memory, c->transport);
+    nvme_bounce_init(c);
     return bring_up(c, errp);
 }
 

@@ -299,7 +299,9 @@ void nvme_queue_restart(NvmeQueue *q)
             nvme_queue_put_command(q, req);
         }
     }
-    nvme_queue_wake(q);
+    while (nvme_queue_is_ready(q) && !qemu_co_queue_empty(&q->waiting)) {
+        nvme_queue_wake(q);
+    }
 }
 
 void nvme_queue_fail(NvmeQueue *q)

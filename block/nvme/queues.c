@@ -262,6 +262,9 @@ void nvme_queues_release(NvmeController *c)
     unsigned i;
 
     QEMU_LOCK_GUARD(&c->lock);
+    if (c->is_recovering) {
+        return;                 /* it goes to their threads; the next time will do */
+    }
     QUEUE_SLOTS_FOREACH(slot, &c->slots, i) {
         slot->queue = NULL;
     }

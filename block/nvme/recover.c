@@ -182,6 +182,6 @@ void nvme_recover_init(NvmeController *c)
 
 void nvme_recover_destroy(NvmeController *c)
 {
-    AIO_WAIT_WHILE(NULL, c->is_recovering);
+    assert(!c->is_recovering);      /* it is in flight, as a request is */
     qemu_bh_delete(c->trouble_bh);
 }
