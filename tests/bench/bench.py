@@ -18,7 +18,7 @@ import results
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent
-ROOMS = ["ringload", "core", "iothreads", "files", "devices"]
+ROOMS = ["ringload", "core", "iothreads", "files", "devices", "nvme"]
 
 
 class Context:

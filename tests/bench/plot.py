@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 COLOURS = {"base": "#9aa5b1", "noinit": "#5f7285", "fork": "#d9480f", "fio": "#2b8a3e",
-           "adaptive": "#d9480f", "busy": "#862e9c", "off": "#1971c2"}
+           "adaptive": "#d9480f", "busy": "#862e9c", "off": "#1971c2",
+          "ceiling": "#9aa5b1", "polled": "#d9480f", "interrupts": "#1971c2"}
 TITLES = {"base": "base", "noinit": "base without the memset", "fork": "qemu-mq", "fio": "fio",
-          "adaptive": "adaptive", "busy": "busy", "off": "off"}
+          "adaptive": "adaptive", "busy": "busy", "off": "off",
+          "ceiling": "no driver", "polled": "polled", "interrupts": "interrupts"}
 
 
 def bars(path, charts, columns):
