@@ -154,6 +154,7 @@ struct NvmeController {
     EventNotifier *notifiers;   /* those of vectors, then those of polled queues */
     unsigned n_notifiers;
     unsigned next_shared;
+    unsigned n_letting_go;      /* atomic: threads that have yet to unbind theirs */
     bool is_sharing_said;
 
     /* Whoever finds trouble sets it; the main loop sees to it. */

@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "block/aio-loop.h"
+#include "block/aio-wait.h"
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
@@ -99,6 +100,7 @@ static void bind_to(NvmeQueue *q, AioContext *ctx)
     aio_set_event_notifier_poll(ctx, &q->notifier, poll_begin, poll_end);
 }
 
+/* In the thread of @q, or when there is none: its handlers may be running else. */
 static void unbind(NvmeQueue *q)
 {
     AioContext *ctx = q->ctx;
@@ -239,7 +241,7 @@ static NvmeQueue *coroutine_fn find_queue(NvmeController *c)
         /* home 0 is no thread's: it acts for the main loop, under the BQL */
         if (!slot->slot.shared) {
             slot->epoch = qatomic_read(&aio_home_epoch);
-            slot->queue = q;
+            qatomic_set(&slot->queue, q);
         }
         return q;
     }
@@ -256,6 +258,43 @@ NvmeQueue *coroutine_fn nvme_queues_enter(NvmeController *c)
     return q;
 }
 
+static bool has_thread(const NvmeQueue *q)
+{
+    return q->ctx == qemu_get_aio_context() || aio_home_lives(q->ctx);
+}
+
+static bool is_in_a_slot(const NvmeQueue *q)
+{
+    NvmeSlot *slot;
+    unsigned i;
+
+    QUEUE_SLOTS_FOREACH(slot, &q->c->slots, i) {
+        if (qatomic_read(&slot->queue) == q) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * In the thread of the queue, which may have submitted again meanwhile; for the main
+ * loop's also in a vCPU's, under the BQL.
+ */
+static void let_go(void *opaque)
+{
+    NvmeQueue *q = opaque;
+    NvmeController *c = q->c;
+
+    WITH_QEMU_LOCK_GUARD(&c->lock) {
+        if (q->ctx == qemu_get_current_aio_context() && !is_in_a_slot(q)) {
+            unbind(q);
+        }
+    }
+    qatomic_dec(&c->n_letting_go);
+    aio_wait_kick();
+}
+
+/* Not waited for: the main loop holds the graph lock. */
 void nvme_queues_release(NvmeController *c)
 {
     NvmeSlot *slot;
@@ -266,10 +305,17 @@ void nvme_queues_release(NvmeController *c)
         return;                 /* it goes to their threads; the next time will do */
     }
     QUEUE_SLOTS_FOREACH(slot, &c->slots, i) {
-        slot->queue = NULL;
+        qatomic_set(&slot->queue, NULL);
     }
     for (i = 0; i < c->queues->len; i++) {
-        unbind(g_ptr_array_index(c->queues, i));
+        NvmeQueue *q = g_ptr_array_index(c->queues, i);
+
+        if (q->ctx && has_thread(q)) {
+            qatomic_inc(&c->n_letting_go);
+            aio_bh_schedule_oneshot(q->ctx, let_go, q);
+        } else {
+            unbind(q);
+        }
     }
 }
 
@@ -347,6 +393,7 @@ void nvme_queues_destroy(NvmeController *c)
         return;
     }
     nvme_queues_release(c);
+    AIO_WAIT_WHILE(NULL, qatomic_read(&c->n_letting_go));
     for (i = 0; i < c->queues->len; i++) {
         nvme_queue_free(g_ptr_array_index(c->queues, i));
     }

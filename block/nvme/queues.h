@@ -23,7 +23,7 @@ void nvme_queues_destroy(NvmeController *c);
 /* After a reset: the controller is told of all queues anew.  Blocking. */
 int nvme_queues_tell(NvmeController *c);
 
-/* Main loop, under drain: no queue is any thread's. */
+/* Main loop, under drain: soon no queue is any thread's that does not submit again. */
 void nvme_queues_release(NvmeController *c);
 
 /* private: looks whether @slot is of a thread that has ended */
