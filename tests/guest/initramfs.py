@@ -20,7 +20,7 @@ INSTALL = "install it with `./configure --install-deps`"
 def build(path, kernel, script, modules=(), programs=(), files=None):
     """Write an initramfs to `path` whose init loads `modules` and runs `script`.
 
-    `programs` are names in the host's PATH; `files` are {path in the guest: bytes}.
+    `programs` are names in the host's PATH, or paths; `files` are {path in the guest: bytes}.
     """
     archive = Archive()
     archive.add("init", (HERE / "init").read_bytes(), 0o755)
@@ -88,7 +88,7 @@ def add_busybox(archive):
 def add_program(archive, name):
     """A program under /bin, its libraries where its loader found them here."""
     program = find(name, name)
-    archive.add(f"bin/{name}", Path(program).read_bytes(), 0o755)
+    archive.add(f"bin/{Path(name).name}", Path(program).read_bytes(), 0o755)
     for library in libraries(program):
         archive.add(library.lstrip("/"), Path(library).read_bytes(), 0o755)
 
