@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qobject/qdict.h"
+#include "block/block-io.h"
 #include "block/block_int.h"
 #include "block/fast-path.h"
 #include "qemu/bswap.h"
@@ -346,9 +347,15 @@ static void nvme_refresh_limits(BlockDriverState *bs, Error **errp)
     bs->bl.pdiscard_alignment = block;
 }
 
-static void nvme_drain_end(BlockDriverState *bs)
+/*
+ * Sections that change the graph do not wait for requests: after one that found
+ * some, queues stay whose they are until the next.
+ */
+static void GRAPH_RDLOCK nvme_drain_end(BlockDriverState *bs)
 {
-    nvme_queues_release(bs->opaque);
+    if (!bdrv_drain_poll(bs, NULL, false)) {
+        nvme_queues_release(bs->opaque);
+    }
 }
 
 static bool nvme_register_buf(BlockDriverState *bs, void *host, size_t size,

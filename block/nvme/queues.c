@@ -5,6 +5,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "block/aio-home.h"
 #include "block/aio-loop.h"
 #include "block/aio-wait.h"
 #include "qemu/error-report.h"
@@ -114,6 +115,12 @@ static void unbind(NvmeQueue *q)
     }
 }
 
+/* An IOThread may have gone since its last request. */
+static bool has_lost_thread(NvmeQueue *q)
+{
+    return q->ctx && q->ctx != qemu_get_aio_context() && !aio_home_lives(q->ctx);
+}
+
 /* With the lock. */
 static NvmeQueue *find_free(NvmeController *c, bool polled)
 {
@@ -122,6 +129,9 @@ static NvmeQueue *find_free(NvmeController *c, bool polled)
     for (i = 0; i < c->queues->len; i++) {
         NvmeQueue *q = g_ptr_array_index(c->queues, i);
 
+        if (has_lost_thread(q)) {
+            unbind(q);
+        }
         if (!q->ctx && q->is_polled == polled) {
             return q;
         }

@@ -3,9 +3,10 @@
  * Which thread has which queue.
  *
  * A queue is made, or taken from those that are free, when an AioContext first
- * submits, and is its own until the end of the next drained section: then the
- * AioContext may go, and nothing is in flight.  A thread in busy mode gets a
- * polled queue if there are any, another one with an interrupt.
+ * submits.  It is its own until the end of the next drained section in which
+ * nothing is in flight, or until another needs it and the AioContext has gone.
+ * A thread in busy mode gets a polled queue if there are any, another one with an
+ * interrupt.
  *
  * Where the controller grants fewer queues than there are threads, those that
  * come late have their requests submitted and completed in the thread of another
