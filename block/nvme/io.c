@@ -54,14 +54,6 @@ static int coroutine_fn run(NvmeQueue *q, NvmeRequest *req)
     return w.ret;
 }
 
-/* The queue's thread has done its part. */
-static void coroutine_fn go_home(AioContext *home)
-{
-    if (home && home != qemu_get_current_aio_context()) {
-        aio_co_reschedule_self(home);
-    }
-}
-
 /* What a command says but for its data; in the queue's thread. */
 typedef struct Command {
     NvmeCmd cmd;
@@ -110,9 +102,13 @@ static int coroutine_fn execute(NvmeController *c, const Command *command)
 {
     AioContext *home = qemu_get_current_aio_context();
     NvmeQueue *q = nvme_queues_enter(c);
-    NvmeRequest *req = q ? get_request(q) : NULL;
+    NvmeRequest *req;
     int ret = -EIO;
 
+    if (!q) {
+        return -EIO;
+    }
+    req = get_request(q);
     if (req) {
         ret = prepare(q, req, command);
         if (ret == 0) {
@@ -122,7 +118,7 @@ static int coroutine_fn execute(NvmeController *c, const Command *command)
             nvme_queue_put_request(q, req);
         }
     }
-    go_home(home);
+    nvme_queues_leave(q, home);
     return ret;
 }
 

@@ -75,6 +75,7 @@ struct NvmeQueue {
     NvmeCqe *cq;
     NvmeRequest *req;
     AioContext *ctx;            /* NULL: the queue is free; holds a reference */
+    unsigned guests;            /* with the controller's lock: coroutines of others */
     uint16_t entries;           /* of both rings; requests are one fewer */
     uint16_t id;                /* 1 is the first; 0 is the admin queue's */
     uint16_t vector;            /* of its interrupt; 0 if it is polled */

@@ -116,9 +116,9 @@ static void unbind(NvmeQueue *q)
 }
 
 /* An IOThread may have gone since its last request. */
-static bool has_lost_thread(NvmeQueue *q)
+static bool has_thread(const NvmeQueue *q)
 {
-    return q->ctx && q->ctx != qemu_get_aio_context() && !aio_home_lives(q->ctx);
+    return q->ctx == qemu_get_aio_context() || aio_home_lives(q->ctx);
 }
 
 /* With the lock. */
@@ -129,7 +129,7 @@ static NvmeQueue *find_free(NvmeController *c, bool polled)
     for (i = 0; i < c->queues->len; i++) {
         NvmeQueue *q = g_ptr_array_index(c->queues, i);
 
-        if (has_lost_thread(q)) {
+        if (q->ctx && !has_thread(q)) {
             unbind(q);
         }
         if (!q->ctx && q->is_polled == polled) {
@@ -199,8 +199,10 @@ static NvmeQueue *take(NvmeController *c, AioContext *ctx)
 }
 
 /* With the lock: that of another thread. */
-static NvmeQueue *share(NvmeController *c, AioContext *ctx)
+static NvmeQueue *share(NvmeController *c)
 {
+    NvmeQueue *q;
+
     if (c->queues->len == 0) {
         return NULL;
     }
@@ -210,8 +212,9 @@ static NvmeQueue *share(NvmeController *c, AioContext *ctx)
                     "IOThreads that use it: some share one, which is slower",
                     c->queues->len);
     }
-    return g_ptr_array_index(c->queues,
-                             c->next_shared++ % c->queues->len);
+    q = g_ptr_array_index(c->queues, c->next_shared++ % c->queues->len);
+    q->guests++;
+    return q;
 }
 
 /* The AioContext of this thread, or the main loop's for one that has none. */
@@ -255,7 +258,7 @@ static NvmeQueue *coroutine_fn find_queue(NvmeController *c)
         }
         return q;
     }
-    return share(c, ctx);
+    return share(c);
 }
 
 NvmeQueue *coroutine_fn nvme_queues_enter(NvmeController *c)
@@ -268,9 +271,14 @@ NvmeQueue *coroutine_fn nvme_queues_enter(NvmeController *c)
     return q;
 }
 
-static bool has_thread(const NvmeQueue *q)
+void coroutine_fn nvme_queues_leave(NvmeQueue *q, AioContext *home)
 {
-    return q->ctx == qemu_get_aio_context() || aio_home_lives(q->ctx);
+    if (home && home != qemu_get_current_aio_context()) {
+        WITH_QEMU_LOCK_GUARD(&q->c->lock) {
+            q->guests--;
+        }
+        aio_co_reschedule_self(home);
+    }
 }
 
 static bool is_in_a_slot(const NvmeQueue *q)
@@ -296,7 +304,8 @@ static void let_go(void *opaque)
     NvmeController *c = q->c;
 
     WITH_QEMU_LOCK_GUARD(&c->lock) {
-        if (q->ctx == qemu_get_current_aio_context() && !is_in_a_slot(q)) {
+        if (q->ctx == qemu_get_current_aio_context() && !q->in_flight &&
+            !q->guests && !is_in_a_slot(q)) {
             unbind(q);
         }
     }

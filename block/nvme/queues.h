@@ -49,9 +49,11 @@ static inline NvmeQueue *nvme_queues_own(NvmeController *c, unsigned home)
 
 /*
  * A queue for a coroutine, in whose thread it runs when this returns.  May yield
- * until a reset is over.  NULL if the controller is dead.  The caller takes the
- * coroutine back to where it was.
+ * until a reset is over.  NULL if the controller is dead.
  */
 NvmeQueue *coroutine_fn nvme_queues_enter(NvmeController *c);
+
+/* Back to @home, where it was. */
+void coroutine_fn nvme_queues_leave(NvmeQueue *q, AioContext *home);
 
 #endif /* BLOCK_NVME_QUEUES_H */
