@@ -27,6 +27,9 @@
 #define SPIN_NS (50 * SCALE_US)
 #define PAUSE_US 50
 
+/* Between looks at the status of a controller that does not answer. */
+#define LOOK_NS (100 * SCALE_MS)
+
 /* Identifiers of requests for events; those of commands are below. */
 #define EVENT_CID 0x8000
 
@@ -150,6 +153,7 @@ static bool look(NvmeController *c, int cid, NvmeCqe *answer)
 static bool wait_for(NvmeController *c, int cid, NvmeCqe *answer)
 {
     int64_t start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    int64_t next_look = LOOK_NS;
 
     while (!look(c, cid, answer)) {
         int64_t ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start;
@@ -157,6 +161,13 @@ static bool wait_for(NvmeController *c, int cid, NvmeCqe *answer)
         if (ns > TIMEOUT_NS ||
             qatomic_read(&c->trouble) & NVME_TROUBLE_DEAD) {
             return false;
+        }
+        if (ns > next_look) {
+            /* one that has failed, or gone, has this bit set: a reset waits */
+            if (NVME_CSTS_CFS(nvme_controller_status(c))) {
+                return false;
+            }
+            next_look = ns + LOOK_NS;
         }
         if (ns > SPIN_NS) {
             g_usleep(PAUSE_US);
