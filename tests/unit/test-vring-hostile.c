@@ -377,7 +377,7 @@ static void test_changing(gconstpointer opaque)
     uint64_t popped = 0, broken = 0;
 
     qemu_thread_create(&thread, "scribbler", scribble, &s, QEMU_THREAD_JOINABLE);
-    while (g_get_monotonic_time() < until) {
+    while (g_get_monotonic_time() < until || !popped || !broken) {
         Vring *vring = driver_ring(d);
         VringElem *elem;
         Error *err = NULL;
@@ -413,8 +413,6 @@ static void test_changing(gconstpointer opaque)
     qatomic_set(&s.stop, true);
     qemu_thread_join(&thread);
     g_test_message("%" PRIu64 " popped, %" PRIu64 " broken", popped, broken);
-    g_assert_cmpuint(popped, >, 0);
-    g_assert_cmpuint(broken, >, 0);
     driver_free(d);
 }
 
