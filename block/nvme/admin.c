@@ -89,6 +89,8 @@ void nvme_admin_reset(NvmeController *c)
 {
     QEMU_LOCK_GUARD(&c->admin.lock);
     reset_rings(c);
+    /* what others were told by the controller as it was */
+    qatomic_and(&c->trouble, ~NVME_TROUBLE_RESET);
 }
 
 /* @n: 0 the submission queue's, 1 the completion queue's. */
@@ -176,6 +178,18 @@ static bool wait_for(NvmeController *c, int cid, NvmeCqe *answer)
     return true;
 }
 
+/* With the lock, so that a reset that has begun meanwhile forgets it. */
+static void __attribute__((cold)) give_up(NvmeController *c)
+{
+    c->admin.is_gone = true;
+    if (c->block_bits && qatomic_read(&c->state) == NVME_RUNNING) {
+        nvme_controller_trouble(c, NVME_TROUBLE_RESET,
+                                NVME_CSTS_CFS(nvme_controller_status(c))
+                                ? "fatal controller status"
+                                : "the admin queue does not answer");
+    }
+}
+
 int nvme_admin(NvmeController *c, const NvmeCmd *cmd, uint32_t *result,
                void *data, size_t size)
 {
@@ -196,7 +210,7 @@ int nvme_admin(NvmeController *c, const NvmeCmd *cmd, uint32_t *result,
     cid = a->next_cid++ % EVENT_CID;
     submit(c, command, cid);
     if (!wait_for(c, cid, &answer)) {
-        a->is_gone = true;
+        give_up(c);
         return -ETIMEDOUT;
     }
     trace_nvme_admin(c, cmd->opcode, le16_to_cpu(answer.status) >> 1);

@@ -197,8 +197,8 @@ uint32_t nvme_controller_status(NvmeController *c);
 
 /*
  * admin.c: blocking, bounded, any thread; one command at a time.  The status field
- * without its phase bit, > 0, or 0, or -errno: nothing was answered.  After
- * -ETIMEDOUT the caller has nvme_controller_trouble() told.
+ * without its phase bit, > 0, or 0, or -errno: nothing was answered, which makes
+ * for a reset if the controller was running.
  */
 int nvme_admin_init(NvmeController *c, Error **errp);
 void nvme_admin_destroy(NvmeController *c);

@@ -25,18 +25,6 @@ typedef struct Task {
     uint64_t n_blocks;
 } Task;
 
-/* Nothing is answered any more without a reset. */
-static int tell(NvmeController *c, int ret)
-{
-    if (ret == -ETIMEDOUT) {
-        nvme_controller_trouble(c, NVME_TROUBLE_RESET,
-                                NVME_CSTS_CFS(nvme_controller_status(c))
-                                ? "fatal controller status"
-                                : "the admin queue does not answer");
-    }
-    return ret;
-}
-
 static int read_log(NvmeController *c, uint8_t log, void *data, size_t size)
 {
     NvmeCmd cmd = {
@@ -45,7 +33,7 @@ static int read_log(NvmeController *c, uint8_t log, void *data, size_t size)
         .cdw10 = cpu_to_le32((size / 4 - 1) << 16 | log),
     };
 
-    return tell(c, nvme_admin(c, &cmd, NULL, data, size));
+    return nvme_admin(c, &cmd, NULL, data, size);
 }
 
 static int read_health(void *opaque)
@@ -76,8 +64,7 @@ static int identify_size(void *opaque)
 {
     Task *task = opaque;
 
-    return tell(task->c,
-                nvme_controller_identify_size(task->c, &task->n_blocks));
+    return nvme_controller_identify_size(task->c, &task->n_blocks);
 }
 
 /* Devices and exports above @bs look at its size again. */

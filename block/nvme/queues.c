@@ -162,10 +162,7 @@ static NvmeQueue *make(NvmeController *c, bool polled)
     trace_nvme_queue_make(c, q->id, q->entries, polled, ret);
     if (ret != 0) {
         nvme_queue_free(q);
-        if (ret < 0) {
-            nvme_controller_trouble(c, NVME_TROUBLE_RESET,
-                                    "the admin queue does not answer");
-        } else {
+        if (ret > 0) {
             /* it has granted more than it has */
             *(polled ? &c->max_polled : &c->max_irqs) =
                 polled ? c->n_polled : c->n_irqs;

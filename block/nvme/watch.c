@@ -32,6 +32,7 @@ typedef struct Look {
     NvmeController *c;
     bool is_slow;
     bool is_stuck;              /* an abort did not help */
+    uint64_t resets;            /* before it */
     NvmeQueue *queue;           /* of a command that is too old, or NULL */
     unsigned cid;
     uint32_t tick;              /* of its submission */
@@ -93,12 +94,22 @@ static void look_at_queues(Look *look)
     if (look->c->state != NVME_RUNNING) {
         return;
     }
+    look->resets = look->c->resets;
     for (i = 0; i < look->c->queues->len; i++) {
         NvmeQueue *q = g_ptr_array_index(look->c->queues, i);
 
         if (qatomic_read(&q->in_flight)) {
             look_at_queue(look, q, now);
         }
+    }
+}
+
+/* What was seen of a controller that has been reset since is of no interest. */
+static void tell(Look *look, unsigned what, const char *why)
+{
+    QEMU_LOCK_GUARD(&look->c->lock);
+    if (look->c->state == NVME_RUNNING && look->c->resets == look->resets) {
+        nvme_controller_trouble(look->c, what, why);
     }
 }
 
@@ -109,20 +120,16 @@ static int ask_controller(void *opaque)
     uint32_t csts = nvme_controller_status(look->c);
 
     if (csts == UINT32_MAX) {
-        nvme_controller_trouble(look->c, NVME_TROUBLE_DEAD, "the device is gone");
+        tell(look, NVME_TROUBLE_DEAD, "the device is gone");
     } else if (NVME_CSTS_CFS(csts)) {
-        nvme_controller_trouble(look->c, NVME_TROUBLE_RESET,
-                                "fatal controller status");
+        tell(look, NVME_TROUBLE_RESET, "fatal controller status");
     } else if (look->is_stuck) {
-        nvme_controller_trouble(look->c, NVME_TROUBLE_RESET,
-                                "a command timed out, and was not aborted");
+        tell(look, NVME_TROUBLE_RESET,
+             "a command timed out, and was not aborted");
     } else if (look->queue) {
         trace_nvme_watch_abort(look->c, look->queue->id, look->cid);
         qatomic_set(&look->queue->req[look->cid].aborted, look->tick);
-        if (nvme_admin_abort(look->c, look->queue, look->cid) < 0) {
-            nvme_controller_trouble(look->c, NVME_TROUBLE_RESET,
-                                    "the admin queue does not answer");
-        }
+        nvme_admin_abort(look->c, look->queue, look->cid);
     }
     return 0;
 }
