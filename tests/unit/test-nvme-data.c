@@ -15,7 +15,7 @@
 
 #define PAGE NVME_PAGE_SIZE
 #define MEMORY (8 * MiB)
-#define MAX_PIECES 300
+#define MAX_PIECES (PAGE / 16 + 1)      /* more than a list of SGLs takes */
 
 /* A transport */
 
@@ -245,6 +245,9 @@ static void cut(QEMUIOVector *qiov, size_t bytes, size_t unit)
 {
     size_t at = g_test_rand_int_range(0, MEMORY - 4 * MiB) / unit * unit;
 
+    if (unit == 2 * MiB) {
+        at += g_test_rand_int_range(0, 8);
+    }
     while (bytes && qiov->niov < MAX_PIECES) {
         size_t n = MIN(bytes, unit * g_test_rand_int_range(1, 20));
 
@@ -299,7 +302,7 @@ static void test_commands_describe_their_data(void)
         n_sgl += said && req.cmd.flags;
     }
     g_test_message("%u described, %u of them by SGLs, %u not", n_said, n_sgl, n_not);
-    g_assert_cmpuint(MIN(MIN(n_sgl, n_said - n_sgl), n_not), >, 1000);
+    g_assert_cmpuint(MIN(MIN(n_sgl, n_said - n_sgl), n_not), >, 100);
     qemu_iovec_destroy(&qiov);
     end(&c.memory, &q.regions);
 }
