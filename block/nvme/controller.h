@@ -163,7 +163,6 @@ struct NvmeController {
     bool is_recovering;
     unsigned n_resets;          /* in a row */
     uint64_t resets;            /* all in all */
-    int64_t last_reset_ns;
 
     QEMUBH *events_bh;
     bool is_handling;           /* events */

@@ -23,9 +23,8 @@
 #include "queues.h"
 #include "../trace.h"
 
-/* Resets in a row, with no more than so much time between, are the end. */
+/* Resets in a row, after which no command was completed, are the end. */
 #define MAX_RESETS 3
-#define RESETS_APART_NS (60 * NANOSECONDS_PER_SECOND)
 
 typedef void OnQueue(NvmeQueue *q);
 
@@ -44,6 +43,10 @@ void nvme_controller_trouble(NvmeController *c, unsigned what, const char *why)
 static void stop(NvmeQueue *q)
 {
     q->is_stopped = true;
+    /* the ring begins anew with each reset */
+    if (q->cq_head || q->phase != 1) {
+        q->c->n_resets = 0;
+    }
 }
 
 static void restart(NvmeQueue *q)
@@ -121,12 +124,6 @@ static void coroutine_fn wake_waiting(NvmeController *c)
 /* Whether another reset is worth it. */
 static bool may_reset(NvmeController *c)
 {
-    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-
-    if (now - c->last_reset_ns > RESETS_APART_NS) {
-        c->n_resets = 0;
-    }
-    c->last_reset_ns = now;
     c->resets++;
     return c->n_resets++ < MAX_RESETS;
 }
