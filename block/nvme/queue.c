@@ -299,6 +299,10 @@ void nvme_queue_restart(NvmeQueue *q)
             nvme_queue_put_command(q, req);
         }
     }
+    if (q->is_polled && q->in_flight) {
+        /* who looked for completions has ceased to */
+        qemu_bh_schedule(q->bh);
+    }
     while (nvme_queue_is_ready(q) && !qemu_co_queue_empty(&q->waiting)) {
         nvme_queue_wake(q);
     }
