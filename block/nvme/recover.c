@@ -145,13 +145,13 @@ static void coroutine_fn recover_co(void *opaque)
         set_state(c, NVME_RECOVERING);
         on_queues(c, stop);
         if (!(trouble & NVME_TROUBLE_DEAD) && reset(c)) {
-            set_state(c, NVME_RUNNING);
             on_queues(c, restart);
+            set_state(c, NVME_RUNNING);
         } else {
             nvme_controller_trouble(c, NVME_TROUBLE_DEAD, "a reset did not help");
             thread_pool_submit_co(give_up_in_worker, c);
-            set_state(c, NVME_DEAD);
             on_queues(c, nvme_queue_fail);
+            set_state(c, NVME_DEAD);
         }
         wake_waiting(c);
     }
