@@ -167,9 +167,16 @@ void nvme_queue_first(NvmeQueue *q)
     if (unlikely(!qatomic_read(&q->c->watch.is_awake))) {
         nvme_watch_wake(q->c);
     }
-    if (q->is_polled && !q->is_in_loop) {
+    /* a turn with a bottom half is none in which a busy thread begins to poll */
+    if (q->is_polled && !q->is_in_loop &&
+        !(q->takes_part && nvme_queue_is_busy(q))) {
         qemu_bh_schedule(q->bh);
     }
+}
+
+bool nvme_queue_is_busy(const NvmeQueue *q)
+{
+    return qatomic_read(&q->ctx->loop.mode) == AIO_POLL_BUSY;
 }
 
 void nvme_queue_wake(NvmeQueue *q)

@@ -95,6 +95,7 @@ struct NvmeQueue {
     bool is_dead;               /* ... or is no more: requests end with -EIO */
     bool in_section;            /* the doorbell waits for the end of a batch */
     bool is_asked;              /* see spin() of queues.c */
+    bool takes_part;            /* ... in polling, when the event loop comes to it */
     bool is_in_loop;            /* the event loop asks nvme_queue_has_completion() */
     NvmeRegions regions;
     NvmeQueueCounters counters;
@@ -129,6 +130,9 @@ static inline bool nvme_queue_is_ready(const NvmeQueue *q)
 {
     return !q->is_stopped && q->free != NVME_NO_REQUEST;
 }
+
+/* Whether its thread never sleeps. */
+bool nvme_queue_is_busy(const NvmeQueue *q);
 
 /* There is one: nvme_queue_is_ready().  Cost: three loads, a store. */
 static inline NvmeRequest *nvme_queue_get_request(NvmeQueue *q)

@@ -45,7 +45,7 @@ static void poll_end(EventNotifier *e)
 {
     NvmeQueue *q = queue_of(e);
 
-    q->is_in_loop = false;
+    q->is_in_loop = q->takes_part = false;
     if (q->is_polled && q->in_flight) {
         qemu_bh_schedule(q->bh);
     }
@@ -54,17 +54,17 @@ static void poll_end(EventNotifier *e)
 /*
  * A polled queue that its thread does not poll: it is looked at in each turn of the
  * event loop, which does not sleep meanwhile.  A busy thread, which does not sleep
- * anyway, is asked to poll it: a handler takes part once it has been ready.  If the
- * thread does not come to that, since all its turns have work, being asked again
- * and again is what completes the requests.
+ * anyway, is asked to poll it: a handler takes part once it has been ready.
  */
 static void spin(NvmeQueue *q)
 {
-    if (!q->is_polled || !q->in_flight || q->is_in_loop || q->is_stopped) {
+    if (!q->is_polled || q->is_in_loop || q->is_stopped) {
         return;
     }
-    if (qatomic_read(&q->ctx->loop.mode) != AIO_POLL_BUSY) {
-        qemu_bh_schedule(q->bh);
+    if (!nvme_queue_is_busy(q)) {
+        if (q->in_flight) {
+            qemu_bh_schedule(q->bh);
+        }
     } else if (!q->is_asked) {
         q->is_asked = true;
         event_notifier_set(&q->notifier);
@@ -79,14 +79,21 @@ static void queue_bh(void *opaque)
     spin(q);
 }
 
-/* The interrupt; of a polled queue, what spin() has set. */
+/*
+ * The interrupt; of a polled queue, what spin() has set.  It takes part when this
+ * returns; a thread whose event loop glib runs is asked again and again.
+ */
 static void notified(EventNotifier *e)
 {
     NvmeQueue *q = queue_of(e);
 
     event_notifier_test_and_clear(e);
     q->is_asked = false;
-    queue_bh(q);
+    q->takes_part = true;
+    nvme_queue_complete(q);
+    if (q->in_flight) {
+        spin(q);
+    }
 }
 
 /* @q, which is nobody's, is @ctx's from now on. */
@@ -95,7 +102,7 @@ static void bind_to(NvmeQueue *q, AioContext *ctx)
     trace_nvme_queue_bind(q->c, q->id, ctx, q->is_polled);
     aio_context_ref(ctx);
     q->ctx = ctx;
-    q->is_in_loop = q->is_asked = false;
+    q->is_in_loop = q->is_asked = q->takes_part = false;
     q->bh = aio_bh_new(ctx, queue_bh, q);
     aio_set_event_notifier(ctx, &q->notifier, notified, poll_cb, poll_ready);
     aio_set_event_notifier_poll(ctx, &q->notifier, poll_begin, poll_end);

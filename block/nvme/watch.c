@@ -73,6 +73,10 @@ static void look_at_queue(Look *look, NvmeQueue *q, uint32_t now)
             continue;
         }
         look->is_slow = true;
+        if (q->bh) {
+            /* an interrupt may have been lost */
+            qemu_bh_schedule(q->bh);
+        }
         if (limit && age >= limit) {
             if (qatomic_read(&req->aborted) != tick) {
                 look->queue = q;
