@@ -104,6 +104,8 @@ GROUPS = [
           alone=True),
     Group('guest', 'Linux guests',
           lambda b: script.tests(b, 'guest', WITH_BUILD, deadline=900)),
+    Group('libvirt', "Debian's libvirt with our binaries",
+          lambda b: script.tests(b, 'libvirt', WITH_BUILD, deadline=900), alone=True),
     Group('base-qtest', "the base's qtests of block devices, QMP and QOM", base_qtests, base=True),
     Group('iotests-extra', "the base's iotests beyond auto, and other AIO modes",
           extra_iotests, base=True),
