@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What the tests of libvirt have in common: a daemon, and guests of it that can be looked at.
 
+import re
 import time
 import xml.etree.ElementTree as ET
 from contextlib import contextmanager
@@ -153,6 +154,14 @@ class Machine:
         """Requests that took the fast path, by IOThread."""
         return {queue["iothread"]: sum(queue[kind]["fast-requests"] for kind in ("read", "write"))
                 for queue in self.disk(target)["queues"] if "iothread" in queue}
+
+    def remove_bitmap(self, target):
+        """As the document shows it: libvirt leaves its bitmap on the node that a job ended with."""
+        node = self.disk(target)["node-name"]
+        command, = re.findall(r"virsh qemu-monitor-command mq '(.*bitmap-remove.*)'",
+                              domain.DOC.read_text(encoding="utf-8"))
+        assert "NODE" in command
+        self.virsh("qemu-monitor-command", command.replace("NODE", node))
 
     def is_closed(self, target, reason):
         """The fast path must be closed for this reason."""
