@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A libvirt daemon of the test's own: Debian's libvirtd as root, without systemd, in namespaces where
-# all that it keeps is in a folder of the test. Of the host's libvirt nothing is read or written.
+# all that it keeps is in a folder of the test. Of the host's libvirt nothing is read or written; that
+# there is a /run/libvirt is all that stays.
 #
 #     with Daemon(folder, "one") as daemon:
 #         daemon.virsh("define", file)
 #         daemon.qmp("guest", "query-iothreads")
 #
-# Its processes end with the test: the first of its PID namespace reaps, and is killed with unshare.
+# Its processes end with the test, since a PID namespace holds them.
 
 import json
 import os
@@ -24,6 +25,9 @@ NEEDED = (10, 0)        # <iothreads> of a disk's <driver>
 SECONDS = 120           # for one command
 FOLDERS = ("/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt",
            "/etc/libvirt")
+# the first process of the PID namespace reaps, and dies with unshare; networks are not the host's
+NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child",
+              "--mount-proc")
 START = """
 name=$1 state=$2
 shift 2
@@ -60,6 +64,8 @@ class VirshError(GuestError):
 
 def missing():
     """Why libvirt cannot be tested here, or ''."""
+    if os.geteuid() != 0:
+        return "needs root"
     for program, package in (("libvirtd", "libvirt-daemon"), ("virsh", "libvirt-clients")):
         if not shutil.which(program):
             return f"needs {program} (package {package})"
@@ -68,15 +74,10 @@ def missing():
     version = tuple(int(n) for n in re.findall(r"\d+", said)[:2])
     if version < NEEDED:
         return f"needs libvirt {'.'.join(map(str, NEEDED))}, this is {said.split()[-1]}"
-    if os.geteuid() != 0:
-        return "needs root"
     # A container may have no right to do this.
     probe = subprocess.run(["unshare", *NAMESPACES, "mount", "-t", "tmpfs", "none", "/mnt"],
                            stderr=subprocess.PIPE, text=True, check=False)
     return f"no namespaces can be made: {probe.stderr.strip()}" if probe.returncode else ""
-
-
-NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 class Daemon:

@@ -19,7 +19,7 @@ IMAGE, SOCKET = "/var/lib/libvirt/images/disk0.img", "/run/disk0.sock"
 @contextlib.contextmanager
 def storage_daemon(world, heading, image):
     """The command of a section of the document, with this image and a socket of ours: yields the
-    socket, and the QMP that is asked for more."""
+    socket, its QMP, and a function that kills it."""
     programs = qtest_module(world, "programs")
     socket = world.host.work / "export.sock"
     text, = re.findall(r"^    (qemu-storage-daemon (?:.*\\\n)*.*)$", domain.sections()[heading], re.M)
@@ -29,8 +29,12 @@ def storage_daemon(world, heading, image):
     def monitor(fd):
         return ["--chardev", f"socket,id=qmp,fd={fd}", "--monitor", "chardev=qmp"]
 
-    with programs.run(programs.DAEMON, words, monitor) as (_, qmp):
-        yield socket, qmp
+    with programs.run(programs.DAEMON, words, monitor) as (process, qmp):
+        def kill():
+            process.kill()
+            process.wait()
+
+        yield socket, qmp, kill
 
 
 @contextlib.contextmanager
