@@ -14,11 +14,12 @@ verb=$1 disk=$2
 state=/tmp/load.$disk
 export PATH=/bin
 
-# run_fio OPTION...
+# run_fio OPTION...: says what went wrong
 run_fio() {
-    fio --eta=never --output="$state.fio" --filename="/dev/$disk" --direct=1 --thread=1 \
-        --ioengine=io_uring --verify=crc32c --verify_fatal=1 "$@" < /dev/null > /dev/null 2>&1 || {
-        grep -m 3 -e verify: -e error "$state.fio" || tail -n 5 "$state.fio"
+    log=$state.$verb.log
+    fio --eta=never --filename="/dev/$disk" --direct=1 --thread=1 --ioengine=io_uring \
+        --verify=crc32c --verify_fatal=1 "$@" < /dev/null > "$log" 2>&1 || {
+        grep -m 3 -e verify: -e error "$log" || tail -n 5 "$log"
         return 1
     }
 }
