@@ -187,6 +187,7 @@ void nvme_queue_wake(NvmeQueue *q)
 static void end(NvmeQueue *q, NvmeRequest *req, int ret)
 {
     qatomic_set(&q->in_flight, q->in_flight - 1);
+    req->tries = 0;
     req->done(q, req, ret);
 }
 
@@ -217,7 +218,6 @@ static void __attribute__((cold)) end_with_error(NvmeQueue *q, NvmeRequest *req,
         nvme_queue_put_command(q, req);
         return;
     }
-    req->tries = 0;
     end(q, req, nvme_status_to_errno(status));
 }
 
