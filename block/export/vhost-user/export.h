@@ -96,7 +96,8 @@ void vu_mapping_destroy(VuMapping *mapping);
 
 /*
  * shared.c: @mapping of @fd, from @offset on, is made known to the nodes below, from
- * soon after new until free.  Holds a reference to the export.  Context: main loop
+ * soon after new until free.  Holds a reference to the BlockBackend, not to the
+ * export, whose user may remove it at once.  Context: main loop
  */
 typedef struct VuShared VuShared;
 VuShared *vu_shared_new(VuBlkExport *vexp, const VuMapping *mapping, int fd,

@@ -16,7 +16,7 @@
 #include "export.h"
 
 struct VuShared {
-    VuBlkExport *vexp;
+    BlockBackend *blk;          /* the export may be gone before */
     void *base;
     size_t length;
     int fd;
@@ -31,7 +31,7 @@ static void destroy(VuShared *shared)
     if (shared->fd >= 0) {
         close(shared->fd);
     }
-    blk_exp_unref(&shared->vexp->export);
+    blk_unref(shared->blk);
     g_free(shared);
 }
 
@@ -43,11 +43,11 @@ static void make_known(void *opaque)
     shared->waits = false;
     if (shared->ended) {
         destroy(shared);
-    } else if (shared->fd >= 0 && !shared->vexp->postcopy) {
+    } else if (shared->fd >= 0) {
         shared_memory_add(shared->base, shared->length, shared->fd,
                           shared->offset);
         /* a node that cannot take it copies */
-        shared->known = blk_register_buf(shared->vexp->export.blk, shared->base,
+        shared->known = blk_register_buf(shared->blk, shared->base,
                                          shared->length, NULL);
         if (!shared->known) {
             shared_memory_remove(shared->base);
@@ -61,14 +61,14 @@ VuShared *vu_shared_new(VuBlkExport *vexp, const VuMapping *mapping, int fd,
     VuShared *shared = g_new(VuShared, 1);
 
     *shared = (VuShared) {
-        .vexp = vexp,
+        .blk = vexp->export.blk,
         .base = mapping->base,
         .length = mapping->length,
-        .fd = dup(fd),
+        .fd = vexp->postcopy ? -1 : dup(fd),
         .offset = offset - (mapping->host - (uint8_t *)mapping->base),
         .waits = true,
     };
-    blk_exp_ref(&vexp->export);
+    blk_ref(shared->blk);
     if (shared->fd >= 0) {
         qemu_set_cloexec(shared->fd);
     }
@@ -80,8 +80,7 @@ void vu_shared_free(VuShared *shared)
 {
     GLOBAL_STATE_CODE();
     if (shared->known) {
-        blk_unregister_buf(shared->vexp->export.blk, shared->base,
-                           shared->length);
+        blk_unregister_buf(shared->blk, shared->base, shared->length);
         shared_memory_remove(shared->base);
     }
     if (shared->waits) {
