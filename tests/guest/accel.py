@@ -15,11 +15,15 @@ PROBE_SECONDS = 10
 class Accel:
     """An accelerator that runs guests: its QEMU arguments and why it was taken."""
 
-    def __init__(self, name, reason):
+    def __init__(self, name, reason, thread="multi"):
         self.name = name
         self.reason = reason
         self.args = (["-accel", "kvm", "-cpu", "host"] if name == "kvm" else
-                     ["-accel", "tcg,thread=multi", "-cpu", "max"])
+                     ["-accel", f"tcg,thread={thread}", "-cpu", "max"])
+
+    def one_thread(self):
+        """The same, but for TCG in one thread for all vCPUs."""
+        return Accel(self.name, self.reason, "single")
 
     def __str__(self):
         return f"{self.name.upper()}: {self.reason}"
