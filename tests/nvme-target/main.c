@@ -3,8 +3,8 @@
  * nvme-target: options and the loop that serves.
  */
 #include "target.h"
+#include "options.h"
 #include <getopt.h>
-#include <sched.h>
 #include <sys/prctl.h>
 #include "qemu/cutils.h"
 #include "qemu/timer.h"
@@ -138,44 +138,10 @@ static void setup_signals(void)
     memory_catch_sigbus();
 }
 
-static void G_GNUC_PRINTF(1, 2) G_NORETURN fail(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    fprintf(stderr, "nvme-target: ");
-    vfprintf(stderr, fmt, ap);
-    fprintf(stderr, "\n");
-    va_end(ap);
-    exit(1);
-}
-
 static void fail_if(const char *option, char *error)
 {
     if (error) {
-        fail("--%s: %s", option, error);
-    }
-}
-
-static unsigned number(const char *option, const char *text, unsigned least,
-                       unsigned most)
-{
-    unsigned value;
-
-    if (qemu_strtoui(text, NULL, 0, &value) < 0 || value < least || value > most) {
-        fail("--%s takes a number from %u to %u, not '%s'", option, least, most, text);
-    }
-    return value;
-}
-
-static void pin(unsigned cpu)
-{
-    cpu_set_t set;
-
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof(set), &set) < 0) {
-        fail("--cpu: cannot run on CPU %u: %s", cpu, strerror(errno));
+        die("--%s: %s", option, error);
     }
 }
 
@@ -192,23 +158,23 @@ static void parse_option(Target *t, int c, const char *name, const char *value)
         fail_if(name, namespace_add(t, value));
         break;
     case 'q':
-        t->max_queues = number(name, value, 1, TARGET_MAX_QUEUES);
+        t->max_queues = option_number(name, value, 1, TARGET_MAX_QUEUES);
         break;
     case 'e':
-        t->max_entries = number(name, value, 2, 65536);
+        t->max_entries = option_number(name, value, 2, 65536);
         break;
     case 'm':
-        t->mdts = number(name, value, 1, TARGET_MAX_MDTS);
+        t->mdts = option_number(name, value, 1, TARGET_MAX_MDTS);
         break;
     case 't':
-        t->ready_timeout = number(name, value, 1, 255);
+        t->ready_timeout = option_number(name, value, 1, 255);
         break;
     case 'c':
-        pin(number(name, value, 0, CPU_SETSIZE - 1));
+        option_cpu(value);
         break;
     case 'w':
         if (strcmp(value, "on") && strcmp(value, "off")) {
-            fail("--vwc takes on or off, not '%s'", value);
+            die("--vwc takes on or off, not '%s'", value);
         }
         t->vwc = !strcmp(value, "on");
         break;
@@ -244,12 +210,12 @@ static void parse(Target *t, int argc, char **argv)
 
     while ((c = getopt_long(argc, argv, "", known, &i)) != -1) {
         if (c == '?') {
-            fail("the options are in tests/nvme-target/README.md");
+            die("the options are in tests/nvme-target/README.md");
         }
         parse_option(t, c, known[i].name, optarg);
     }
     if (!t->socket_path || optind < argc) {
-        fail("needs --socket PATH, and takes options only");
+        die("needs --socket PATH, and takes options only");
     }
     t->shadow_doorbells = shadow;
     t->sgl = sgl;
@@ -280,10 +246,10 @@ int main(int argc, char **argv)
     prctl(PR_SET_TIMERSLACK, 1000);
     registers_init(t);
     if (!device_init(t)) {
-        fail("--socket: cannot serve %s: %s", t->socket_path, strerror(errno));
+        die("--socket: cannot serve %s: %s", t->socket_path, strerror(errno));
     }
     if (!control_init(t)) {
-        fail("--control: cannot listen on %s: %s", t->control_path, strerror(errno));
+        die("--control: cannot listen on %s: %s", t->control_path, strerror(errno));
     }
     serve(t);
     device_destroy(t);

@@ -4,24 +4,11 @@
  */
 #include "ping.h"
 #include <getopt.h>
-#include <sched.h>
 #include "qemu/cutils.h"
 
 #define MOST_BYTES (2u << 20)           /* of a transfer */
 
 static uint64_t random_state = 1;
-
-void die(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    fprintf(stderr, "nvmeping: ");
-    vfprintf(stderr, fmt, ap);
-    fprintf(stderr, "\n");
-    va_end(ap);
-    exit(1);
-}
 
 uint64_t now_ns(void)
 {
@@ -43,28 +30,6 @@ uint64_t random_next(void)
 void random_seed(uint64_t seed)
 {
     random_state = seed * 2 + 1;
-}
-
-static unsigned number(const char *option, const char *text, unsigned least,
-                       unsigned most)
-{
-    unsigned value;
-
-    if (qemu_strtoui(text, NULL, 0, &value) < 0 || value < least || value > most) {
-        die("--%s takes a number from %u to %u, not '%s'", option, least, most, text);
-    }
-    return value;
-}
-
-static void pin(unsigned cpu)
-{
-    cpu_set_t set;
-
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof(set), &set) < 0) {
-        die("--cpu: cannot run on CPU %u: %s", cpu, strerror(errno));
-    }
 }
 
 int main(int argc, char **argv)
@@ -93,7 +58,7 @@ int main(int argc, char **argv)
             path = optarg;
             break;
         case 'd':
-            depth = number("depth", optarg, 1, MAX_DEPTH);
+            depth = option_number("depth", optarg, 1, MAX_DEPTH);
             break;
         case 't':
             if (qemu_strtod_finite(optarg, NULL, &seconds) < 0 || seconds <= 0) {
@@ -107,16 +72,16 @@ int main(int argc, char **argv)
             write = !strcmp(optarg, "write");
             break;
         case 'c':
-            pin(number("cpu", optarg, 0, CPU_SETSIZE - 1));
+            option_cpu(optarg);
             break;
         case 'v':
-            rounds = number("verify", optarg, 1, 1000000);
+            rounds = option_number("verify", optarg, 1, 1000000);
             break;
         case 'g':
             sgl = true;
             break;
         case 'S':
-            random_seed(number("seed", optarg, 1, UINT_MAX));
+            random_seed(option_number("seed", optarg, 1, UINT_MAX));
             break;
         default:
             die("the options are in tests/nvme-target/README.md");

@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "block/nvme.h"
 #include "qemu/atomic.h"
+#include "options.h"
 
 #define PAGE 4096u
 #define IOVA 0x100000000ull             /* of the memory's first byte */
@@ -39,7 +40,6 @@ typedef struct Ping {
 } Ping;
 
 /* All of these end the program with a message when something goes wrong. */
-void die(const char *fmt, ...) G_GNUC_PRINTF(1, 2) G_NORETURN;
 uint64_t now_ns(void);
 uint64_t random_next(void);
 void random_seed(uint64_t seed);
