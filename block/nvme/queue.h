@@ -125,7 +125,7 @@ static inline uint64_t nvme_queue_sq_iova(const NvmeQueue *q)
 }
 uint64_t nvme_queue_cq_iova(const NvmeQueue *q);
 
-/* The calling thread's, or NULL.  See queues.h. */
+/* Whether nvme_queue_get_request() has one, and it can be submitted. */
 static inline bool nvme_queue_is_ready(const NvmeQueue *q)
 {
     return !q->is_stopped && q->free != NVME_NO_REQUEST;
