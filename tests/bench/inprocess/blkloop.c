@@ -4,7 +4,7 @@
  * AioContext of its own as an IOThread has, send requests to a BlockBackend
  * through its public interface, a batch at a time: submit the batch in one
  * deferred section, poll until all of it has completed, again; or, with --refill,
- * until some of it has, and submit as many as have. With --way fast
+ * submit another one where one completes. With --way fast
  * the interface is that of the fork's fast path, in place of blk_aio_*().
  *
  * All threads use one BlockBackend, as the virtqueues of a disk do, or with
@@ -61,6 +61,7 @@ typedef struct Worker {
     void *memory;
     size_t size;                /* of @memory */
     int cpu;                    /* -1: anywhere */
+    bool refill;                /* what completes is submitted again */
 
     /* written by the thread for every request */
     QEMU_ALIGNED(APART) uint64_t random;
@@ -97,21 +98,11 @@ static struct {
     .seconds = 2,
 };
 
+/* Turns of the event loop between two looks at the clock, with --refill. */
+#define REFILL_TURNS 64
+
 static pthread_barrier_t start;
 static uint64_t blocks;
-
-static void request_done(void *opaque, int ret)
-{
-    Slot *s = opaque;
-    Worker *w = s->worker;
-
-    s->busy = false;
-    w->in_flight--;
-    w->done++;
-    if (ret < 0 && !w->ret) {
-        w->ret = ret;
-    }
-}
 
 /* xorshift64 (Marsaglia, 2003) */
 static uint64_t next_block(Worker *w)
@@ -122,13 +113,38 @@ static uint64_t next_block(Worker *w)
     return w->random % blocks;
 }
 
+static void submit(Slot *s);
+
+static void account(Slot *s, int ret)
+{
+    Worker *w = s->worker;
+
+    s->busy = false;
+    w->in_flight--;
+    w->done++;
+    if (ret < 0 && !w->ret) {
+        w->ret = ret;
+    }
+}
+
+/* From the event loop. */
+static void request_done(void *opaque, int ret)
+{
+    Slot *s = opaque;
+
+    account(s, ret);
+    if (s->worker->refill) {
+        submit(s);
+    }
+}
+
 #ifdef HAVE_FAST_PATH
 static void fast_done(BlkFastRequest *fast, int ret)
 {
     request_done(container_of(fast, Slot, fast), ret);
 }
 
-static void submit_fast(Worker *w, Slot *s, int64_t offset)
+static void submit_fast(Slot *s, int64_t offset)
 {
     int ret;
 
@@ -138,17 +154,33 @@ static void submit_fast(Worker *w, Slot *s, int64_t offset)
     s->fast.bytes = opts.block_size;
     s->fast.qiov = &s->qiov;
     s->fast.cb = fast_done;
-    ret = blk_fast_submit(w->blk, &s->fast);
+    ret = blk_fast_submit(s->worker->blk, &s->fast);
     if (ret != -EINPROGRESS) {
-        request_done(s, ret);
+        account(s, ret);        /* run_batch() comes to it again */
     }
 }
 #else
-static void submit_fast(Worker *w, Slot *s, int64_t offset)
+static void submit_fast(Slot *s, int64_t offset)
 {
     g_assert_not_reached();
 }
 #endif
+
+static void submit(Slot *s)
+{
+    Worker *w = s->worker;
+    int64_t offset = next_block(w) * opts.block_size;
+
+    s->busy = true;
+    w->in_flight++;
+    if (opts.fast) {
+        submit_fast(s, offset);
+    } else if (opts.write) {
+        blk_aio_pwritev(w->blk, offset, &s->qiov, 0, request_done, s);
+    } else {
+        blk_aio_preadv(w->blk, offset, &s->qiov, 0, request_done, s);
+    }
+}
 
 static void run_batch(Worker *w)
 {
@@ -156,28 +188,18 @@ static void run_batch(Worker *w)
 
     defer_call_begin();
     for (i = 0; i < opts.batch; i++) {
-        Slot *s = &w->slots[i];
-        int64_t offset;
-
-        if (s->busy) {
-            continue;
-        }
-        offset = next_block(w) * opts.block_size;
-        s->busy = true;
-        w->in_flight++;
-        if (opts.fast) {
-            submit_fast(w, s, offset);
-        } else if (opts.write) {
-            blk_aio_pwritev(w->blk, offset, &s->qiov, 0, request_done, s);
-        } else {
-            blk_aio_preadv(w->blk, offset, &s->qiov, 0, request_done, s);
+        if (!w->slots[i].busy) {
+            submit(&w->slots[i]);
         }
     }
     defer_call_end();
-    if (opts.refill && w->in_flight == opts.batch) {
-        aio_poll(w->ctx, true);
+    if (opts.refill) {
+        for (i = 0; i < REFILL_TURNS && w->in_flight == opts.batch; i++) {
+            aio_poll(w->ctx, true);
+        }
+        return;
     }
-    while (w->in_flight && !opts.refill) {
+    while (w->in_flight) {
         aio_poll(w->ctx, true);
     }
 }
@@ -185,6 +207,7 @@ static void run_batch(Worker *w)
 /* What --refill has left in flight. */
 static void drain(Worker *w)
 {
+    w->refill = false;
     while (w->in_flight) {
         aio_poll(w->ctx, true);
     }
@@ -290,6 +313,7 @@ static void worker_init(Worker *w, unsigned index, BlockBackend *blk)
 #endif
     w->cpu = opts.n_cpus ? opts.cpus[index % opts.n_cpus] : -1;
     w->random = (index + 1) * 0x9e3779b97f4a7c15ull;
+    w->refill = opts.refill;
     w->slots = g_new0(Slot, opts.batch);
     alloc_memory(w);
     for (i = 0; i < opts.batch; i++) {
@@ -322,7 +346,7 @@ static void help(void)
 "  --way WAY          ordinary (default) or fast; the base has no fast path\n"
 "  --batch N          requests in flight, submitted together (default 32)\n"
 "  --busy             never sleep (poll-mode=busy); the base has no such mode\n"
-"  --refill           submit new ones as soon as some have completed\n"
+"  --refill           submit a new one as soon as one has completed\n"
 "  --block-size N     bytes of a request (default 4k)\n"
 "  --seconds S        measured, after a quarter as warm-up (default 2)\n"
 "  --requests N       of each thread, in place of a time; no warm-up\n"
