@@ -95,7 +95,8 @@ bool aio_poll(AioContext *ctx, bool blocking)
     AioHandlerList ready = QLIST_HEAD_INITIALIZER(ready);
     AioContext *home = ctx == iohandler_get_aio_context() ? qemu_get_aio_context()
                                                           : ctx;
-    bool timed = ctx->poll_max_ns || qatomic_read(&ctx->loop.mode) == AIO_POLL_BUSY;
+    bool busy = qatomic_read(&ctx->loop.mode) == AIO_POLL_BUSY;
+    bool adapts = ctx->poll_max_ns && !busy;
     int64_t timeout, start, block_ns = 0;
     bool progress, ran;
 
@@ -104,7 +105,7 @@ bool aio_poll(AioContext *ctx, bool blocking)
 
     qemu_lockcnt_inc(&ctx->list_lock);
 
-    start = timed ? get_clock() : 0;
+    start = busy || adapts ? get_clock() : 0;
     timeout = blocking ? aio_compute_timeout(ctx) : 0;
     if (qemu_lockcnt_count(&ctx->list_lock) > 1 && aio_polling_inherit(ctx, &ready)) {
         timeout = 0;
@@ -116,7 +117,7 @@ bool aio_poll(AioContext *ctx, bool blocking)
         look(ctx, &ready, 0);
     }
     aio_notify_accept(ctx);
-    if (timed) {
+    if (adapts) {
         block_ns = get_clock() - start;
     }
 
