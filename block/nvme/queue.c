@@ -276,10 +276,14 @@ bool nvme_queue_complete(NvmeQueue *q)
         return false;
     }
     if (may_nest) {
-        /* a nested event loop of done() finds the rest by this */
+        /*
+         * A nested event loop of done() finds the rest by this; what it submits is
+         * not to wait for the end of a section around it.
+         */
         qemu_bh_schedule(q->bh);
+    } else {
+        defer_call_begin();
     }
-    defer_call_begin();
     while (likely(!q->is_stopped) && complete_one(q)) {
         n++;
     }
@@ -287,10 +291,11 @@ bool nvme_queue_complete(NvmeQueue *q)
         ring(q, &q->cq_bell, q->cq_rung, q->cq_head);
         q->cq_rung = q->cq_head;
     }
-    if (may_nest && !q->is_polled) {
+    if (!may_nest) {
+        defer_call_end();
+    } else if (!q->is_polled) {
         qemu_bh_cancel(q->bh);
     }
-    defer_call_end();
     return n > 0;
 }
 
