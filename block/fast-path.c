@@ -105,8 +105,12 @@ static inline bool path_takes(const BdrvFastPath *path, BlkFastRequest *req)
     return likely(!(req->flags & ~BDRV_REQ_REGISTERED_BUF));
 }
 
-/* The write @req, which has ended, in the nodes of its path: two stores a node. */
-static inline void note_write(const BdrvFastPath *path, BlkFastRequest *req)
+/*
+ * The write @req, which has ended, in the nodes of its path: two stores a node.
+ * Apart, so that reads need not save the registers that it takes.
+ */
+static void __attribute__((noinline)) note_write(const BdrvFastPath *path,
+                                                 BlkFastRequest *req)
 {
     unsigned i;
 
@@ -149,8 +153,14 @@ static inline void note_done(BlkFast *fast, BlkFastRequest *req)
 }
 
 /* A fast request, whose path was closed for @reasons meanwhile, has ended. */
-static void __attribute__((cold)) ended_closed(uint32_t reasons)
+static void __attribute__((cold)) ended_closed(BlkFast *fast, BlkQueue *q,
+                                               uint32_t reasons)
 {
+    if (reasons & (1u << BLK_FAST_CHANGING)) {
+        qemu_bh_schedule(fast->resolve_bh);
+    }
+    qatomic_store_release(&q->ending, false);
+
     if (reasons & (1u << BLK_FAST_SERIALISING)) {
         blk_fast_wake_serialising();
     }
@@ -169,14 +179,11 @@ static inline void end(BlkFast *fast, BlkQueue *q)
     queue_add(&q->slot, &q->fast_ended, 1);
     asymmetric_barrier_light();         /* the end; then the reasons */
     reasons = qatomic_read(&fast->reasons);
-    if (unlikely(reasons & (1u << BLK_FAST_CHANGING))) {
-        qemu_bh_schedule(fast->resolve_bh);
+    if (unlikely(reasons)) {
+        ended_closed(fast, q, reasons);
+        return;
     }
     qatomic_store_release(&q->ending, false);
-
-    if (unlikely(reasons)) {
-        ended_closed(reasons);
-    }
 }
 
 static void ordinary_done(void *opaque, int ret)

@@ -281,10 +281,10 @@ static inline bool nvme_data_prepare(NvmeQueue *q, NvmeRequest *req,
     if (unlikely(qiov->niov != 1)) {
         return nvme_data_prepare_vector(q, req, qiov);
     }
-    /* PRPs are dword aligned */
-    if (unlikely(!nvme_memory_find(&q->c->memory, &q->regions,
-                                   qiov->iov[0].iov_base, bytes, &iova) ||
-                 (iova & 3))) {
+    iova = nvme_memory_find(&q->c->memory, &q->regions, qiov->iov[0].iov_base,
+                            bytes);
+    /* PRPs are dword aligned, which NVME_UNMAPPED is not */
+    if (unlikely(iova & 3)) {
         return false;
     }
     nvme_data_prepare_range(req, iova, bytes);

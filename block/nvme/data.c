@@ -31,10 +31,10 @@ void nvme_data_list_pages(NvmeRequest *req, uint64_t iova, size_t bytes)
     req->cmd.dptr.prp2 = cpu_to_le64(req->list_iova);
 }
 
-static bool find(NvmeQueue *q, const struct iovec *iov, uint64_t *iova)
+static uint64_t find(NvmeQueue *q, const struct iovec *iov)
 {
     return nvme_memory_find(&q->c->memory, &q->regions, iov->iov_base,
-                            iov->iov_len, iova);
+                            iov->iov_len);
 }
 
 /* Whether there is no gap within a page between the pieces. */
@@ -66,7 +66,8 @@ static bool prepare_pages(NvmeQueue *q, NvmeRequest *req,
     for (i = 0; i < qiov->niov; i++) {
         uint64_t end;
 
-        if (!find(q, &qiov->iov[i], &iova)) {
+        iova = find(q, &qiov->iov[i]);
+        if (iova == NVME_UNMAPPED) {
             return false;
         }
         end = iova + qiov->iov[i].iov_len;
@@ -105,8 +106,9 @@ static bool prepare_sgl(NvmeQueue *q, NvmeRequest *req, const QEMUIOVector *qiov
     for (i = 0; i < qiov->niov; i++) {
         const struct iovec *iov = &qiov->iov[i];
 
-        if ((((uintptr_t)iov->iov_base | iov->iov_len) & ALIGN_MASK) ||
-            !find(q, iov, &iova)) {
+        iova = find(q, iov);
+        if (iova == NVME_UNMAPPED ||
+            (((uintptr_t)iov->iov_base | iov->iov_len) & ALIGN_MASK)) {
             return false;
         }
         list[i] = sgl(iova, iov->iov_len, NVME_SGL_DESCR_TYPE_DATA_BLOCK);

@@ -18,21 +18,30 @@ static void fast_done(NvmeQueue *q, NvmeRequest *req, int ret)
     blk_fast_complete(fast, ret);
 }
 
-static inline bool prepare(NvmeQueue *q, NvmeRequest *req, BlkFastRequest *fast,
-                           int64_t offset)
+static inline int submit(NvmeQueue *q, NvmeRequest *req, BlkFastRequest *fast)
 {
-    NvmeController *c = q->c;
+    req->opaque = fast;
+    req->done = fast_done;
+    nvme_queue_submit(q, req);
+    return -EINPROGRESS;
+}
 
-    if (fast->op == BLK_FAST_FLUSH) {
-        nvme_command_flush(&req->cmd);
-        return true;
+static int __attribute__((noinline)) submit_flush(NvmeController *c,
+                                                  BlkFastRequest *fast)
+{
+    NvmeQueue *q;
+    NvmeRequest *req;
+
+    if (!c->has_write_cache) {
+        return 0;
     }
-    if (unlikely(!nvme_data_prepare(q, req, fast->qiov, fast->bytes))) {
-        return false;
+    q = nvme_queues_own(c, fast->queue->slot.home);
+    if (!q || !nvme_queue_is_ready(q)) {
+        return BDRV_FAST_ORDINARY;
     }
-    nvme_command_rw(c, &req->cmd, fast->op == BLK_FAST_WRITE, offset,
-                    fast->bytes, fast->flags & BDRV_REQ_FUA);
-    return true;
+    req = nvme_queue_get_request(q);
+    nvme_command_flush(&req->cmd);
+    return submit(q, req, fast);
 }
 
 int nvme_fast_submit(const BdrvFastPath *path, BlkFastRequest *fast,
@@ -42,21 +51,20 @@ int nvme_fast_submit(const BdrvFastPath *path, BlkFastRequest *fast,
     NvmeQueue *q;
     NvmeRequest *req;
 
-    if (fast->op == BLK_FAST_FLUSH && !c->has_write_cache) {
-        return 0;
+    if (unlikely(fast->op == BLK_FAST_FLUSH)) {
+        return submit_flush(c, fast);
     }
     q = nvme_queues_own(c, fast->queue->slot.home);
     if (unlikely(!q || !nvme_queue_is_ready(q))) {
         return BDRV_FAST_ORDINARY;
     }
     req = nvme_queue_get_request(q);
-    if (unlikely(!prepare(q, req, fast, offset))) {
+    if (unlikely(!nvme_data_prepare(q, req, fast->qiov, fast->bytes))) {
         nvme_queue_put_request(q, req);
         return BDRV_FAST_ORDINARY;
     }
-    req->opaque = fast;
-    req->done = fast_done;
+    nvme_command_rw(c, &req->cmd, fast->op == BLK_FAST_WRITE, offset,
+                    fast->bytes, fast->flags & BDRV_REQ_FUA);
     qatomic_set_u64(&q->counters.aligned, q->counters.aligned + 1);
-    nvme_queue_submit(q, req);
-    return -EINPROGRESS;
+    return submit(q, req, fast);
 }

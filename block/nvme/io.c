@@ -36,7 +36,9 @@ static NvmeRequest *coroutine_fn get_request(NvmeQueue *q)
         if (q->is_dead) {
             return NULL;
         }
+        q->n_waiting++;
         qemu_co_queue_wait(&q->waiting, NULL);
+        q->n_waiting--;
     }
     return nvme_queue_get_request(q);
 }

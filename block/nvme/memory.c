@@ -253,7 +253,7 @@ static void copy_regions(NvmeMemory *m, NvmeRegions *r)
     QEMU_LOCK_GUARD(&m->lock);
     r->region = g_renew(NvmeRegion, r->region, m->mappings->len);
     r->n = 0;
-    r->last = 0;
+    r->last = (NvmeRegion) { 0 };
     r->generation = m->generation;
     for (i = 0; i < m->mappings->len; i++) {
         NvmeMapping *mapping = g_ptr_array_index(m->mappings, i);
@@ -269,11 +269,15 @@ static void copy_regions(NvmeMemory *m, NvmeRegions *r)
     qsort(r->region, r->n, sizeof(r->region[0]), compare);
 }
 
-bool nvme_regions_search(NvmeRegions *r, uintptr_t first, uintptr_t end,
-                         uint64_t *iova)
+uint64_t nvme_memory_search(NvmeMemory *m, NvmeRegions *r, uintptr_t first,
+                            uintptr_t end)
 {
-    unsigned low = 0, high = r->n;
+    unsigned low = 0, high;
 
+    if (r->generation != qatomic_read(&m->generation)) {
+        copy_regions(m, r);
+    }
+    high = r->n;
     while (low < high) {
         unsigned mid = (low + high) / 2;
 
@@ -285,18 +289,10 @@ bool nvme_regions_search(NvmeRegions *r, uintptr_t first, uintptr_t end,
     }
     if (low == r->n || first < r->region[low].first ||
         end > r->region[low].end || end < first) {
-        return false;
+        return NVME_UNMAPPED;
     }
-    r->last = low;
-    *iova = r->region[low].iova + (first - r->region[low].first);
-    return true;
-}
-
-bool nvme_memory_find_slow(NvmeMemory *m, NvmeRegions *r, uintptr_t first,
-                           uintptr_t end, uint64_t *iova)
-{
-    copy_regions(m, r);
-    return nvme_regions_search(r, first, end, iova);
+    r->last = r->region[low];
+    return r->last.iova + (first - r->last.first);
 }
 
 void nvme_regions_destroy(NvmeRegions *r)

@@ -30,8 +30,8 @@ typedef struct NvmeRegion {
 /* A thread's copy of the regions, in ascending order. */
 typedef struct NvmeRegions {
     uint32_t generation;        /* of the NvmeMemory that it was copied from */
-    unsigned last;              /* where the last one was found */
     unsigned n;
+    NvmeRegion last;            /* the one that was found last; empty: none */
     NvmeRegion *region;
 } NvmeRegions;
 
@@ -84,38 +84,30 @@ int nvme_memory_map_transient(NvmeMemory *m, void *host, size_t size,
                               uint64_t *iova);
 void nvme_memory_unmap_transient(NvmeMemory *m, uint64_t iova);
 
+/* No address of the controller's. */
+#define NVME_UNMAPPED UINT64_MAX
+
 /* private to nvme_memory_find() */
-bool nvme_memory_find_slow(NvmeMemory *m, NvmeRegions *r, uintptr_t first,
-                           uintptr_t end, uint64_t *iova)
-    __attribute__((cold));
-bool nvme_regions_search(NvmeRegions *r, uintptr_t first, uintptr_t end,
-                         uint64_t *iova);
+uint64_t nvme_memory_search(NvmeMemory *m, NvmeRegions *r, uintptr_t first,
+                            uintptr_t end);
 
 /*
- * The address of [@host, @host + @size), if it lies in one region.  The thread
- * that owns @r.  Memory is announced before the first request with it, by who
- * orders the two, so that the generation is not older than the memory.
- * Cost: five loads, three comparisons.
+ * The address of [@host, @host + @size), @size > 0, or NVME_UNMAPPED if it does not
+ * lie in one region.  The thread that owns @r.  Memory is announced before the first
+ * request with it, by who orders the two, so that the generation is not older than
+ * the memory.  Cost: five loads, three comparisons.
  */
-static inline bool nvme_memory_find(NvmeMemory *m, NvmeRegions *r,
-                                    const void *host, size_t size,
-                                    uint64_t *iova)
+static inline uint64_t nvme_memory_find(NvmeMemory *m, NvmeRegions *r,
+                                        const void *host, size_t size)
 {
     uintptr_t first = (uintptr_t)host;
     uintptr_t end = first + size;
-    const NvmeRegion *region;
 
-    if (unlikely(r->generation != qatomic_read(&m->generation))) {
-        return nvme_memory_find_slow(m, r, first, end, iova);
+    if (likely(r->generation == qatomic_read(&m->generation) &&
+               first >= r->last.first && end <= r->last.end)) {
+        return r->last.iova + (first - r->last.first);
     }
-    if (likely(r->last < r->n)) {
-        region = &r->region[r->last];
-        if (likely(first >= region->first && end <= region->end)) {
-            *iova = region->iova + (first - region->first);
-            return true;
-        }
-    }
-    return nvme_regions_search(r, first, end, iova);
+    return nvme_memory_search(m, r, first, end);
 }
 
 void nvme_regions_destroy(NvmeRegions *r);

@@ -36,7 +36,7 @@ typedef void NvmeDone(NvmeQueue *q, NvmeRequest *req, int ret);
 struct QEMU_ALIGNED(64) NvmeRequest {
     NvmeCmd cmd;                /* kept, to be submitted again; cid and nsid stay */
 
-    NvmeDone *done;             /* NULL: free */
+    NvmeDone *done;
     void *opaque;
     void *list;                 /* a page: PRPs, SGL or ranges; in DMA memory */
     uint64_t list_iova;
@@ -99,6 +99,7 @@ struct NvmeQueue {
     bool is_in_loop;            /* the event loop asks nvme_queue_has_completion() */
     NvmeRegions regions;
     NvmeQueueCounters counters;
+    unsigned n_waiting;         /* coroutines, there: */
     CoQueue waiting;            /* for a free request, or for the end of a reset */
 
     EventNotifier notifier;     /* the interrupt's; of a polled queue, only a handle */
@@ -147,10 +148,9 @@ void nvme_queue_wake(NvmeQueue *q) __attribute__((cold));
 
 static inline void nvme_queue_put_request(NvmeQueue *q, NvmeRequest *req)
 {
-    req->done = NULL;
     req->next_free = q->free;
     q->free = req - q->req;
-    if (unlikely(!qemu_co_queue_empty(&q->waiting))) {
+    if (unlikely(q->n_waiting)) {
         nvme_queue_wake(q);
     }
 }

@@ -320,7 +320,8 @@ static void test_ranges_describe_their_data(void)
 
     begin(&c.memory, everywhere, 1);
     nvme_memory_add(&c.memory, memory, MEMORY, &error_abort);
-    g_assert(nvme_memory_find(&c.memory, &unused, memory, MEMORY, &iova));
+    iova = nvme_memory_find(&c.memory, &unused, memory, MEMORY);
+    g_assert(iova != NVME_UNMAPPED);
     for (first = 0; first < PAGE; first += 508) {
         for (size = 4; size <= NVME_MAX_TRANSFER; size += size < 16 * KiB ? 124
                                                           : 131068) {
@@ -377,14 +378,13 @@ static void test_refused_memory_takes_no_addresses(void)
     NvmeRegions r = { 0 };
     NvmeMemory m = { 0 };
     Error *err = NULL;
-    uint64_t iova;
 
     begin(&m, everywhere, 1);
     fake.limit = 1;
     nvme_memory_add(&m, memory, MiB, &error_abort);
     g_assert_cmpint(nvme_memory_add(&m, memory + MiB, MiB, &err), ==, -ENOSPC);
     error_free_or_abort(&err);
-    g_assert(!nvme_memory_find(&m, &r, memory + MiB, 1, &iova));
+    g_assert(nvme_memory_find(&m, &r, memory + MiB, 1) == NVME_UNMAPPED);
     g_assert_cmphex(map_pages(&m, 1), ==, 0);
     nvme_memory_remove(&m, memory, MiB);
     g_assert_cmphex(map_pages(&m, 1), ==, PAGE);
@@ -400,12 +400,12 @@ static void test_transient_memory_is_no_region(void)
 {
     NvmeRegions r = { 0 };
     NvmeMemory m = { 0 };
-    uint64_t iova, found;
+    uint64_t iova;
 
     begin(&m, everywhere, 1);
     g_assert_cmpint(nvme_memory_map_transient(&m, memory + 5, PAGE, &iova), ==, 0);
     g_assert(host_of(iova, PAGE) == memory + 5);
-    g_assert(!nvme_memory_find(&m, &r, memory + 5, 1, &found));
+    g_assert(nvme_memory_find(&m, &r, memory + 5, 1) == NVME_UNMAPPED);
     nvme_memory_unmap_transient(&m, iova);
     g_assert_cmpuint(fake.mapped->len, ==, 0);
     fake.t.needs_fd = true;
@@ -423,17 +423,16 @@ static void check_find(NvmeMemory *m, NvmeRegions *r, const unsigned *users)
     unsigned i = g_test_rand_int_range(0, BLOCKS);
     size_t at = g_test_rand_int_range(0, BLOCK), size;
     uint64_t iova;
-    bool found;
 
     size = g_test_rand_int_range(1, BLOCK - at + 1);
-    found = nvme_memory_find(m, r, memory + i * BLOCK + at, size, &iova);
-    g_assert_cmpint(found, ==, users[i] > 0);
-    if (found) {
+    iova = nvme_memory_find(m, r, memory + i * BLOCK + at, size);
+    g_assert_cmpint(iova != NVME_UNMAPPED, ==, users[i] > 0);
+    if (iova != NVME_UNMAPPED) {
         g_assert(host_of(iova, size) == memory + i * BLOCK + at);
     }
     /* never what lies in two */
-    g_assert(!nvme_memory_find(m, r, memory + i * BLOCK + at, BLOCK, &iova) ||
-             at == 0);
+    g_assert(at == 0 || nvme_memory_find(m, r, memory + i * BLOCK + at,
+                                         BLOCK) == NVME_UNMAPPED);
 }
 
 static void test_regions_are_found_while_they_are_there(void)
