@@ -23,6 +23,9 @@ static uint16_t rw(Target *t, Namespace *ns, const NvmeRwCmd *rw, bool write)
     uint64_t bytes = blocks << ns->shift;
     uint16_t status;
 
+    if (unlikely(write && rw->control & NVME_RW_FUA)) {
+        t->fua++;
+    }
     if (unlikely(bytes > (uint64_t)TARGET_PAGE << t->mdts)) {
         return refuse(t, ERROR_SIZE, "transfer beyond MDTS", bytes);
     }
@@ -60,10 +63,11 @@ static uint16_t compare(Target *t, Namespace *ns, const NvmeRwCmd *rw)
     return status ? status : namespace_compare(t, ns, rw->slba << ns->shift);
 }
 
-static uint16_t write_zeroes(Namespace *ns, const NvmeRwCmd *rw)
+static uint16_t write_zeroes(Target *t, Namespace *ns, const NvmeRwCmd *rw)
 {
     uint64_t blocks = rw->nlb + 1ull;
 
+    t->fua += !!(rw->control & NVME_RW_FUA);
     if (!in_range(ns, rw->slba, blocks)) {
         return NVME_LBA_RANGE | NVME_DNR;
     }
@@ -129,7 +133,7 @@ uint16_t io_execute(Target *t, const NvmeCmd *cmd)
     case NVME_CMD_FLUSH:
         return namespace_flush(ns);
     case NVME_CMD_WRITE_ZEROES:
-        return write_zeroes(ns, (const NvmeRwCmd *)cmd);
+        return write_zeroes(t, ns, (const NvmeRwCmd *)cmd);
     case NVME_CMD_DSM:
         return dataset_management(t, ns, cmd);
     case NVME_CMD_COMPARE:

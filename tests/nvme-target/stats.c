@@ -124,7 +124,7 @@ void stats_print(Target *t, GString *out)
     print_all_commands(t, out, true);
     g_string_append(out, ", \"io\": ");
     print_all_commands(t, out, false);
-    g_string_append(out, ", ");
+    g_string_append_printf(out, ", \"fua\": %" PRIu64 ", ", t->fua);
     print_queues(t, out);
     g_string_append(out, ", \"namespaces\": [");
     print_namespaces(t, out);

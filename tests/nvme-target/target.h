@@ -242,6 +242,9 @@ struct Target {
     /* errors.c */
     uint64_t errors[ERROR__MAX];
     uint64_t commands_admin[256], commands_io[256];     /* of deleted queues */
+
+    /* io.c */
+    uint64_t fua;               /* writes with Force Unit Access, of any kind */
 };
 
 extern Target target;

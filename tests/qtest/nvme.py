@@ -168,11 +168,11 @@ def succeeds(where, *commands, arguments=()):
 
 
 @contextlib.contextmanager
-def daemon(*threads, enter=None):
+def daemon(*threads, enter=None, environment=None):
     """A storage daemon with these IOThreads; it must end well when told to, if it has not."""
     arguments = [word for thread in threads for word in ("--object", f"iothread,{thread}")]
     with folder() as here, programs.run(programs.DAEMON, arguments, Daemon.monitor,
-                                        enter=enter) as (process, qmp):
+                                        environment, enter) as (process, qmp):
         it = programs.Program(process, qmp)
         it.folder = here
         yield it
