@@ -160,7 +160,8 @@ static int bring_up(NvmeController *c, Error **errp)
            nvme_admin_init(c, errp) ?:
            nvme_queues_init(c, errp) ?:
            nvme_controller_enable(c, errp) ?:
-           nvme_controller_identify(c, errp);
+           nvme_controller_identify(c, errp) ?:
+           nvme_queues_start(c, errp);
 }
 
 /* In the order that the parts need each other; backwards in tear_down(). */

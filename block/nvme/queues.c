@@ -146,21 +146,17 @@ static NvmeQueue *find_free(NvmeController *c, bool polled)
     return NULL;
 }
 
-/* With the lock.  Blocks for two admin commands. */
-static NvmeQueue *make(NvmeController *c, bool polled)
+/*
+ * With the lock.  Blocks for two admin commands.  0: it is the last of the queues.
+ * Else, with @errp set, -ENOMEM, or as nvme_admin().
+ */
+static int make(NvmeController *c, bool polled, Error **errp)
 {
-    Error *err = NULL;
-    NvmeQueue *q;
+    NvmeQueue *q = nvme_queue_new(c, c->queues->len + 1, c->entries, polled, errp);
     int ret;
 
-    if (polled ? c->n_polled >= c->max_polled : c->n_irqs >= c->max_irqs) {
-        return NULL;
-    }
-    q = nvme_queue_new(c, c->queues->len + 1, c->entries, polled, &err);
     if (!q) {
-        warn_reportf_err(err, "NVMe: no memory for another queue: ");
-        *(polled ? &c->max_polled : &c->max_irqs) = 0;
-        return NULL;
+        return -ENOMEM;
     }
     q->notifier = c->notifiers[polled ? c->max_vectors + c->n_polled
                                       : c->n_irqs];
@@ -170,15 +166,46 @@ static NvmeQueue *make(NvmeController *c, bool polled)
     if (ret != 0) {
         nvme_queue_free(q);
         if (ret > 0) {
-            /* it has granted more than it has */
-            *(polled ? &c->max_polled : &c->max_irqs) =
-                polled ? c->n_polled : c->n_irqs;
+            error_setg(errp, "the NVMe controller refuses a queue that it has "
+                       "granted (status 0x%x)", ret);
+        } else {
+            error_setg(errp, "the NVMe controller does not answer");
         }
-        return NULL;
+        return ret;
     }
     g_ptr_array_add(c->queues, q);
     (*(polled ? &c->n_polled : &c->n_irqs))++;
-    return q;
+    return 0;
+}
+
+/* With the lock.  NULL if there is to be no other of this kind. */
+static NvmeQueue *make_another(NvmeController *c, bool polled)
+{
+    Error *err = NULL;
+    int ret;
+
+    if (polled ? c->n_polled >= c->max_polled : c->n_irqs >= c->max_irqs) {
+        return NULL;
+    }
+    ret = make(c, polled, &err);
+    if (ret == 0) {
+        return g_ptr_array_index(c->queues, c->queues->len - 1);
+    }
+    if (ret == -ENOMEM) {
+        c->max_polled = c->n_polled;
+        c->max_irqs = c->n_irqs;
+        c->is_sharing_said = true;
+        warn_reportf_err(err, "NVMe: no memory for more than %u queues, which "
+                         "IOThreads share: ", c->queues->len);
+        return NULL;
+    }
+    error_free(err);
+    if (ret > 0) {
+        /* it has granted more than it has */
+        *(polled ? &c->max_polled : &c->max_irqs) = polled ? c->n_polled
+                                                           : c->n_irqs;
+    }
+    return NULL;
 }
 
 /* With the lock.  The one that is @ctx's, or becomes it, or NULL. */
@@ -194,8 +221,8 @@ static NvmeQueue *take(NvmeController *c, AioContext *ctx)
             return q;
         }
     }
-    q = find_free(c, polled) ?: make(c, polled) ?:
-        find_free(c, !polled) ?: make(c, !polled);
+    q = find_free(c, polled) ?: make_another(c, polled) ?:
+        find_free(c, !polled) ?: make_another(c, !polled);
     if (q) {
         bind_to(q, ctx);
     }
@@ -207,9 +234,6 @@ static NvmeQueue *share(NvmeController *c)
 {
     NvmeQueue *q;
 
-    if (c->queues->len == 0) {
-        return NULL;
-    }
     if (!c->is_sharing_said) {
         c->is_sharing_said = true;
         warn_report("NVMe: the controller grants %u queues, fewer than there are "
@@ -406,6 +430,12 @@ int nvme_queues_init(NvmeController *c, Error **errp)
         }
     }
     return c->transport->n_irqs ? set_irqs(c, errp) : 0;
+}
+
+int nvme_queues_start(NvmeController *c, Error **errp)
+{
+    QEMU_LOCK_GUARD(&c->lock);
+    return make(c, !c->max_irqs, errp) == 0 ? 0 : -EIO;
 }
 
 void nvme_queues_destroy(NvmeController *c)

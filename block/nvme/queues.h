@@ -2,15 +2,16 @@
 /*
  * Which thread has which queue.
  *
- * A queue is made, or taken from those that are free, when an AioContext first
- * submits.  It is its own until the end of the next drained section in which
+ * One is made when the node is opened.  An AioContext that first submits takes one
+ * that is free, or has one made.  It is its own until the end of the next drained section in which
  * nothing is in flight, or until another needs it and the AioContext has gone.
  * A thread in busy mode gets a polled queue if there are any, another one with an
  * interrupt.
  *
- * Where the controller grants fewer queues than there are threads, those that
- * come late have their requests submitted and completed in the thread of another
- * (nvme_queues_enter()): slower for them, and no lock for who has one.
+ * Where there are fewer queues than threads, for the controller grants no more or
+ * takes no more memory, those that come late have their requests submitted and
+ * completed in the thread of another (nvme_queues_enter()): slower for them, and no
+ * lock for who has one.
  */
 
 #ifndef BLOCK_NVME_QUEUES_H
@@ -20,6 +21,9 @@
 
 int nvme_queues_init(NvmeController *c, Error **errp);
 void nvme_queues_destroy(NvmeController *c);
+
+/* The first queue, so that there is one to share.  Blocking.  0, or -EIO. */
+int nvme_queues_start(NvmeController *c, Error **errp);
 
 /* After a reset: the controller is told of all queues anew.  Blocking. */
 int nvme_queues_tell(NvmeController *c);

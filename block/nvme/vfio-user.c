@@ -194,6 +194,10 @@ static int user_map(NvmeTransport *t, const NvmeDmaMapping *m, Error **errp)
         error_setg_errno(errp, -ret, "the vfio-user server does not map %" PRIu64
                          " bytes of memory", m->size);
     }
+    if (ret == -ENOSPC) {
+        error_append_hint(errp, "Raise the server's limit of mappings: each block "
+                          "of guest RAM and each of the drive's queues is one\n");
+    }
     return ret;
 }
 
