@@ -169,7 +169,10 @@ void *nvme_memory_alloc(NvmeMemory *m, size_t size, uint64_t *iova, Error **errp
 {
     NvmeDmaMapping dma = { .size = ROUND_UP(size, m->t->page_size) };
 
-    dma.host = qemu_memfd_alloc("nvme", dma.size, 0, &dma.fd, errp);
+    /* who is given the file is not to make it shorter */
+    dma.host = qemu_memfd_alloc("nvme", dma.size,
+                                F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL, &dma.fd,
+                                errp);
     if (!dma.host) {
         return NULL;
     }

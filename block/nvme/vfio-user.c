@@ -7,6 +7,7 @@
 #include <linux/vfio.h>
 #include "hw/pci/pci_regs.h"
 #include "qapi/error.h"
+#include "qemu/truncated-memory.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "qobject/qjson.h"
@@ -25,6 +26,7 @@
 typedef struct VfioUser {
     NvmeTransport t;
     VfioUserWire *wire;
+    TruncatedMemory *doorbells; /* NULL: they are not mapped */
     unsigned max_msg_fds;       /* that the server takes */
     bool can_reset;
     bool irqs_set;              /* one call at a time */
@@ -394,6 +396,9 @@ static void user_close(NvmeTransport *t)
     VfioUser *u = user_of(t);
 
     vfio_user_disconnect(u->wire);
+    if (u->doorbells) {
+        truncated_memory_remove(u->doorbells);
+    }
     nvme_vfio_unmap_doorbells(t);
     g_free(t->ranges);
     g_free(u);
@@ -500,6 +505,27 @@ static bool get_device(VfioUser *u)
     return true;
 }
 
+/* Who rings them gets on; the controller has heard nothing, and is left. */
+static void doorbells_short(void *opaque)
+{
+    VfioUser *u = opaque;
+
+    vfio_user_end(u->wire, "it has made the file of its doorbells shorter");
+}
+
+/* The pages that nvme_vfio_map_doorbells() has mapped. */
+static void watch_doorbells(VfioUser *u)
+{
+    size_t page = qemu_real_host_page_size();
+    size_t before = NVME_DOORBELLS % page;
+
+    if (u->t.doorbells) {
+        u->doorbells = truncated_memory_add((char *)u->t.doorbells - before,
+                                            u->t.doorbells_size + before, page,
+                                            doorbells_short, u);
+    }
+}
+
 /* @fds: one, or one for each area; libvfio-user sends the latter. */
 static void map_doorbells(VfioUser *u, const void *reply, size_t size,
                           const int *fds, unsigned n_fds)
@@ -519,6 +545,7 @@ static void map_doorbells(VfioUser *u, const void *reply, size_t size,
         (uint64_t)st.st_size >= area.offset + area.size &&
         st.st_size - (area.offset + area.size) >= info.offset) {
         nvme_vfio_map_doorbells(&u->t, fds[index], info.offset, &area);
+        watch_doorbells(u);
     }
 }
 

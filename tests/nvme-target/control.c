@@ -154,6 +154,8 @@ static char *execute(Target *t, char **words, GString *out)
         controller_set_gone(t, !strcmp(command, "gone"));
     } else if (!strcmp(command, "die")) {
         _exit(3);
+    } else if (!strcmp(command, "truncate-bar")) {
+        return device_truncate_bar(t) ? NULL : g_strdup(strerror(errno));
     } else if (!strcmp(command, "ignore-abort")) {
         return set_ignore_abort(t, words);
     } else if (!strcmp(command, "fail-reset")) {

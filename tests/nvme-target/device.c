@@ -117,6 +117,18 @@ static bool create_bar(Target *t)
     return t->bar != MAP_FAILED;
 }
 
+bool device_truncate_bar(Target *t)
+{
+    g_autofree uint8_t *copy = g_memdup2(t->bar, TARGET_BAR_SIZE);
+
+    if (mmap(t->bar, TARGET_BAR_SIZE, PROT_READ | PROT_WRITE,
+             MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) {
+        return false;
+    }
+    memcpy(t->bar, copy, TARGET_BAR_SIZE);
+    return ftruncate(t->bar_fd, 0) == 0;
+}
+
 static bool setup_pci(Target *t)
 {
     struct iovec doorbells = { (void *)(uintptr_t)TARGET_DOORBELLS, TARGET_PAGE };

@@ -256,6 +256,8 @@ bool device_init(Target *t);
 void device_serve(Target *t, bool hung_up);     /* what the client says */
 int device_fd(Target *t);
 void device_interrupt(Target *t, Cq *cq);
+/* Takes away what the client has mapped of the BAR; from now on it is messages. */
+bool device_truncate_bar(Target *t);
 void device_destroy(Target *t);
 
 /* registers.c */

@@ -23,6 +23,7 @@ MIB = programs.MIB
 SECONDS = programs.SECONDS
 # opcodes, NVM Express
 FLUSH, WRITE, READ, WRITE_ZEROES, DSM = "0x00", "0x01", "0x02", "0x08", "0x09"
+IN, OUT = 0, 1              # requests of a virtio-blk device: a read, a write
 
 
 def wait(what, true, seconds=SECONDS):
@@ -249,3 +250,16 @@ class FrontEnd(Connection):
         wait("a request is not answered", lambda: ring.get(USED + 2, 2) ==
              struct.pack("=H", ring.used), PATIENCE)
         return ring.get(STATUS, 1)[0]
+
+
+@contextlib.contextmanager
+def attached(it, thread="id=io0,poll-mode=adaptive", environment=None, enter=None, **nvme):
+    """A front-end of an export over a controller; and the daemon."""
+    with daemon(thread, environment=environment, enter=enter) as program:
+        program.command("blockdev-add", options(it.path, **{"node-name": "n", **nvme}))
+        path = export(program, ["io0"])
+        with FrontEnd(path, Memory()) as front:
+            yield front, program
+        program.command("block-export-del", {"id": "e0", "mode": "hard"})
+        program.qmp.event("BLOCK_EXPORT_DELETED")
+        program.command("blockdev-del", {"node-name": "n"})

@@ -22,6 +22,7 @@
 typedef struct Fake {
     NvmeTransport t;
     GArray *mapped;             /* of NvmeDmaMapping */
+    int seals;                  /* of the file of the last one */
     unsigned limit;             /* more is refused */
 } Fake;
 
@@ -59,6 +60,7 @@ static int fake_map(NvmeTransport *t, const NvmeDmaMapping *m, Error **errp)
         return -ENOSPC;
     }
     g_array_append_vals(fake.mapped, m, 1);
+    fake.seals = fcntl(m->fd, F_GET_SEALS);
     return 0;
 }
 
@@ -396,6 +398,22 @@ static void test_refused_memory_takes_no_addresses(void)
     end(&m, &r);
 }
 
+/* Who is given the file of a ring can write to it, and not make it shorter. */
+static void test_own_memory_cannot_be_taken_away(void)
+{
+    NvmeRegions none = { 0 };
+    NvmeMemory m = { 0 };
+    uint64_t iova;
+    void *ring;
+
+    begin(&m, everywhere, 1);
+    ring = nvme_memory_alloc(&m, PAGE, &iova, &error_abort);
+    g_assert_cmpint(fake.seals & F_SEAL_SHRINK, !=, 0);
+    g_assert_cmpint(fake.seals & F_SEAL_WRITE, ==, 0);
+    nvme_memory_free(&m, ring, PAGE);
+    end(&m, &none);
+}
+
 static void test_transient_memory_is_no_region(void)
 {
     NvmeRegions r = { 0 };
@@ -527,6 +545,8 @@ int main(int argc, char **argv)
                     test_memory_is_placed_in_the_ranges);
     g_test_add_func("/nvme-memory/refused_takes_no_addresses",
                     test_refused_memory_takes_no_addresses);
+    g_test_add_func("/nvme-memory/own_cannot_be_taken_away",
+                    test_own_memory_cannot_be_taken_away);
     g_test_add_func("/nvme-memory/transient_is_no_region",
                     test_transient_memory_is_no_region);
     g_test_add_func("/nvme-memory/regions_are_found_while_they_are_there",

@@ -254,6 +254,24 @@ static void test_doorbells(void)
     close_server(t);
 }
 
+/* Who writes to them does so in vain, and whoever waits is told. */
+static void test_doorbells_taken_away(void)
+{
+    NvmeTransport *t;
+
+    server_init(&server);
+    t = open_server();
+    g_assert_cmpint(ftruncate(server.doorbells, 0), ==, 0);
+    g_assert_cmpuint(lost, ==, 0);
+    t->doorbells[3] = 0x5678;
+    g_assert_cmphex(t->doorbells[3], ==, 0x5678);
+    poll_until(lost);
+    t->doorbells[3] = 0x1234;
+    g_assert_cmpint(call_read(t), ==, -EIO);
+    g_assert_cmpuint(lost, ==, 1);
+    close_server(t);
+}
+
 static void edit_errno(Server *s, uint16_t command, ServerReply *reply)
 {
     if (command == VFIO_USER_DMA_MAP) {
@@ -938,6 +956,7 @@ int main(int argc, char **argv)
     ADD("registers_by_halves", test_registers);
     ADD("refused_access_is_an_error", test_refused);
     ADD("doorbells_are_mapped", test_doorbells);
+    ADD("doorbells_that_are_taken_away", test_doorbells_taken_away);
     ADD("maps_memory_that_is_a_file", test_map);
     ADD("too_many_mappings_are_ENOSPC", test_map_refused);
     ADD("refused_unmap_ends_the_connection", test_unmap_refused);

@@ -13,7 +13,7 @@
  *     memory.c        the front-end's memory; log.c: which pages were written
  *     postcopy.c      memory that comes when it is touched
  *     inflight.c      memory in which requests in flight are remembered
- *     mapping.c       what those three map; truncated.c: files made shorter
+ *     mapping.c       what those three map
  *
  * Two kinds of thread.  The main loop has all of the protocol and of the control:
  * connections, messages, drains, the export's end.  They happen one after the
@@ -52,6 +52,7 @@
 #include "hw/virtio/vring.h"
 #include "io/channel-socket.h"
 #include "io/net-listener.h"
+#include "qemu/truncated-memory.h"
 #include "standard-headers/linux/virtio_blk.h"
 #include "standard-headers/linux/virtio_ring.h"
 #include "protocol.h"
@@ -68,24 +69,12 @@ typedef struct VuBlkExport VuBlkExport;
 typedef struct VuQueue VuQueue;
 typedef struct VuPostcopy VuPostcopy;
 
-/*
- * truncated.c: memory at @start that the front-end can take away, of pages of @page
- * bytes.  add: main loop, and the front-end of @vexp is dropped when that is found;
- * remove: before it is unmapped, in any thread.
- */
-typedef struct VuTruncated VuTruncated;
-VuTruncated *vu_truncated_add(VuBlkExport *vexp, void *start, size_t length,
-                              size_t page);
-void vu_truncated_remove(VuTruncated *slot);
-/* Drops the front-ends whose memory was found short.  Context: main loop */
-void vu_truncated_look(void);
-
 /* mapping.c: a part of a file that the front-end shares */
 typedef struct VuMapping {
     uint8_t *host;              /* NULL: none */
     void *base;                 /* as the kernel wants it */
     size_t length;
-    VuTruncated *truncated;
+    TruncatedMemory *truncated;
     VuPostcopy *postcopy;       /* postcopy.c's; or NULL */
     QLIST_ENTRY(VuMapping) next;
 } VuMapping;

@@ -12,7 +12,8 @@
 
 /*
  * There is no memory behind the end of its file.  For a file that is made shorter
- * later, see truncated.c.
+ * later, see truncated-memory.h: other front-ends of the process are not to suffer
+ * for it.
  */
 static bool is_in_file(int fd, uint64_t offset, uint64_t size, Error **errp)
 {
@@ -30,6 +31,17 @@ static bool is_in_file(int fd, uint64_t offset, uint64_t size, Error **errp)
         return false;
     }
     return true;
+}
+
+static void found_short(void *opaque)
+{
+    VuBlkExport *vexp = opaque;
+    Error *err = NULL;
+
+    error_setg(&err, vu_postcopy_is_lost(vexp) ?
+               "it has gone with pages of a postcopy migration" :
+               "it has made shared memory shorter");
+    vu_drop(vexp, err);
 }
 
 bool vu_mapping_init(VuBlkExport *vexp, VuMapping *mapping, int fd,
@@ -53,8 +65,8 @@ bool vu_mapping_init(VuBlkExport *vexp, VuMapping *mapping, int fd,
         return false;
     }
     qemu_madvise(mapping->base, mapping->length, QEMU_MADV_DONTDUMP);
-    mapping->truncated = vu_truncated_add(vexp, mapping->base, mapping->length,
-                                          page);
+    mapping->truncated = truncated_memory_add(mapping->base, mapping->length,
+                                              page, found_short, vexp);
     mapping->host = (uint8_t *)mapping->base + (offset - start);
     return true;
 }
@@ -63,7 +75,7 @@ void vu_mapping_destroy(VuMapping *mapping)
 {
     if (mapping->host) {
         vu_postcopy_forget(mapping);
-        vu_truncated_remove(mapping->truncated);
+        truncated_memory_remove(mapping->truncated);
         munmap(mapping->base, mapping->length);
     }
     *mapping = (VuMapping) { 0 };

@@ -180,7 +180,7 @@ static void report_broken(VuQueue *q)
 
     if (err) {
         /* a ring that is gone reads as a broken one: said is why it is gone */
-        vu_truncated_look();
+        truncated_memory_look();
         error_prepend(&err, "virtqueue %u: ", q->index);
         vu_drop(q->vexp, err);
     }

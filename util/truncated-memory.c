@@ -1,43 +1,41 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Memory that a front-end shares is a file, which it can make shorter: who then
- * touches what was behind the end gets SIGBUS.  Other front-ends of the process
- * are not to suffer for it.
+ * The handler of SIGBUS in memory whose file another process has made shorter.
  *
- * The signal's handler puts a page of zeroes there, so that what touched it goes
- * on, and makes the main loop look, which drops that front-end.  System calls get
- * EFAULT, an I/O error, in place of the signal.
+ * It puts a page of zeroes there, so that what touched it goes on, and makes the
+ * main loop look, which tells whose memory it is.  System calls get EFAULT, an I/O
+ * error, in place of the signal.
  *
  * The handler may run in any thread at any time, and so takes no lock: a slot is
  * never freed, and is filled in before it is used and emptied after; nobody
  * touches memory that is not mapped.  Signals elsewhere are for who had them
  * before.  No thread has the signal blocked (qemu_thread_create(); the main loop's,
- * install()), which would end the process: those of the pool copy the front-end's
+ * install()), which would end the process: those of the pool copy a front-end's
  * memory too.
  */
 
 #include "qemu/osdep.h"
 #include <sys/mman.h>
 #include "block/aio.h"
-#include "qapi/error.h"
 #include "qemu/atomic.h"
 #include "qemu/event_notifier.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
-#include "export.h"
+#include "qemu/truncated-memory.h"
 
-struct VuTruncated {
+struct TruncatedMemory {
     uintptr_t start;            /* atomic; 0: unused */
-    VuBlkExport *vexp;
     size_t length;
     size_t page;
-    bool found;                 /* atomic; written by the handler */
-    VuTruncated *next;
+    TruncatedMemoryFunc *found;
+    void *opaque;
+    bool is_found;              /* atomic; written by the handler */
+    TruncatedMemory *next;
 };
 
 /* Protects all but for the handler, which reads: memory is unmapped in any thread. */
 static QemuMutex lock;
-static VuTruncated *slots;
+static TruncatedMemory *slots;
 static struct sigaction before;
 static EventNotifier wake_up;
 static bool installed;
@@ -47,9 +45,9 @@ static void __attribute__((__constructor__)) lock_init(void)
     qemu_mutex_init(&lock);
 }
 
-static VuTruncated *slot_of(uintptr_t addr)
+static TruncatedMemory *slot_of(uintptr_t addr)
 {
-    VuTruncated *slot = qatomic_load_acquire(&slots);
+    TruncatedMemory *slot = qatomic_load_acquire(&slots);
 
     for (; slot; slot = slot->next) {
         uintptr_t start = qatomic_load_acquire(&slot->start);
@@ -66,7 +64,7 @@ static VuTruncated *slot_of(uintptr_t addr)
 }
 
 /* Only what may be called in a signal handler. */
-static bool put_zeroes(VuTruncated *slot, uintptr_t addr)
+static bool put_zeroes(TruncatedMemory *slot, uintptr_t addr)
 {
     void *page = (void *)QEMU_ALIGN_DOWN(addr, slot->page);
 
@@ -74,7 +72,7 @@ static bool put_zeroes(VuTruncated *slot, uintptr_t addr)
              MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) {
         return false;
     }
-    qatomic_set(&slot->found, true);
+    qatomic_set(&slot->is_found, true);
     event_notifier_set(&wake_up);
     return true;
 }
@@ -83,7 +81,7 @@ static void handler(int signal, siginfo_t *info, void *context)
 {
     int saved = errno;
     uintptr_t addr = (uintptr_t)info->si_addr;
-    VuTruncated *slot = info->si_code == BUS_ADRERR ? slot_of(addr) : NULL;
+    TruncatedMemory *slot = info->si_code == BUS_ADRERR ? slot_of(addr) : NULL;
     bool done = slot && put_zeroes(slot, addr);
 
     errno = saved;
@@ -100,19 +98,14 @@ static void handler(int signal, siginfo_t *info, void *context)
     }
 }
 
-void vu_truncated_look(void)
+void truncated_memory_look(void)
 {
-    VuTruncated *slot;
+    TruncatedMemory *slot;
 
     QEMU_LOCK_GUARD(&lock);
     for (slot = slots; slot; slot = slot->next) {
-        if (slot->start && qatomic_xchg(&slot->found, false)) {
-            Error *err = NULL;
-
-            error_setg(&err, vu_postcopy_is_lost(slot->vexp) ?
-                       "it has gone with pages of a postcopy migration" :
-                       "it has made shared memory shorter");
-            vu_drop(slot->vexp, err);
+        if (slot->start && qatomic_xchg(&slot->is_found, false)) {
+            slot->found(slot->opaque);
         }
     }
 }
@@ -120,7 +113,7 @@ void vu_truncated_look(void)
 static void look(EventNotifier *notifier)
 {
     event_notifier_test_and_clear(notifier);
-    vu_truncated_look();
+    truncated_memory_look();
 }
 
 static void install(void)
@@ -141,10 +134,10 @@ static void install(void)
     installed = true;
 }
 
-VuTruncated *vu_truncated_add(VuBlkExport *vexp, void *start, size_t length,
-                              size_t page)
+TruncatedMemory *truncated_memory_add(void *start, size_t length, size_t page,
+                                      TruncatedMemoryFunc *found, void *opaque)
 {
-    VuTruncated *slot;
+    TruncatedMemory *slot;
 
     QEMU_LOCK_GUARD(&lock);
     if (!installed) {
@@ -154,23 +147,24 @@ VuTruncated *vu_truncated_add(VuBlkExport *vexp, void *start, size_t length,
         ;
     }
     if (!slot) {
-        slot = g_new0(VuTruncated, 1);
+        slot = g_new0(TruncatedMemory, 1);
         slot->next = slots;
         /* empty; then the handler finds it */
         qatomic_store_release(&slots, slot);
     }
     /* emptied before; then filled in: see slot_of() */
     smp_wmb();
-    slot->vexp = vexp;
     qatomic_set(&slot->length, length);
     slot->page = page;
-    slot->found = false;
+    slot->found = found;
+    slot->opaque = opaque;
+    slot->is_found = false;
     /* filled in; then it is used */
     qatomic_store_release(&slot->start, (uintptr_t)start);
     return slot;
 }
 
-void vu_truncated_remove(VuTruncated *slot)
+void truncated_memory_remove(TruncatedMemory *slot)
 {
     QEMU_LOCK_GUARD(&lock);
     qatomic_set(&slot->start, 0);
