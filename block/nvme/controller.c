@@ -177,7 +177,10 @@ int nvme_controller_enable(NvmeController *c, Error **errp)
     if (ret < 0) {
         return ret;
     }
-    set_events(c);
+    if (c->block_bits) {
+        /* else it is not known yet which there are */
+        set_events(c);
+    }
     set_shadow(c);
     return c->is_write_cache_off ? nvme_controller_disable_write_cache(c, errp)
                                  : 0;
@@ -271,7 +274,7 @@ int nvme_controller_identify(NvmeController *c, Error **errp)
     int ret = identify_controller(c, errp) ?: identify_namespace(c, errp);
 
     if (ret == 0) {
-        set_events(c);          /* again: now it is known which there are */
+        set_events(c);
     }
     return ret;
 }
