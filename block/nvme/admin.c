@@ -70,10 +70,11 @@ static int write_reg(NvmeController *c, unsigned offset, unsigned size,
     return c->transport->ops->write(c->transport, offset, size, value);
 }
 
-static void reset_rings(NvmeController *c)
+void nvme_admin_reset(NvmeController *c)
 {
     NvmeAdmin *a = &c->admin;
 
+    QEMU_LOCK_GUARD(&a->lock);
     memset(a->memory, 0, DATA_OFFSET);
     a->tail = a->head = 0;
     a->phase = 1;
@@ -83,12 +84,6 @@ static void reset_rings(NvmeController *c)
                                   (ENTRIES - 1) << AQA_ASQS_SHIFT);
     write_reg(c, NVME_REG_ASQ, 8, a->iova);
     write_reg(c, NVME_REG_ACQ, 8, a->iova + CQ_OFFSET);
-}
-
-void nvme_admin_reset(NvmeController *c)
-{
-    QEMU_LOCK_GUARD(&c->admin.lock);
-    reset_rings(c);
     /* what others were told by the controller as it was */
     qatomic_and(&c->trouble, ~NVME_TROUBLE_RESET);
 }

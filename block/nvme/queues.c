@@ -122,8 +122,7 @@ static void unbind(NvmeQueue *q)
     }
 }
 
-/* An IOThread may have gone since its last request. */
-static bool has_thread(const NvmeQueue *q)
+bool nvme_queues_has_thread(const NvmeQueue *q)
 {
     return q->ctx == qemu_get_aio_context() || aio_home_lives(q->ctx);
 }
@@ -136,7 +135,7 @@ static NvmeQueue *find_free(NvmeController *c, bool polled)
     for (i = 0; i < c->queues->len; i++) {
         NvmeQueue *q = g_ptr_array_index(c->queues, i);
 
-        if (q->ctx && !has_thread(q)) {
+        if (q->ctx && !nvme_queues_has_thread(q)) {
             unbind(q);
         }
         if (!q->ctx && q->is_polled == polled) {
@@ -357,7 +356,7 @@ void nvme_queues_release(NvmeController *c)
     for (i = 0; i < c->queues->len; i++) {
         NvmeQueue *q = g_ptr_array_index(c->queues, i);
 
-        if (q->ctx && has_thread(q)) {
+        if (q->ctx && nvme_queues_has_thread(q)) {
             qatomic_inc(&c->n_letting_go);
             aio_bh_schedule_oneshot(q->ctx, let_go, q);
         } else {

@@ -31,6 +31,9 @@ int nvme_queues_tell(NvmeController *c);
 /* Main loop, under drain: soon no queue is any thread's that does not submit again. */
 void nvme_queues_release(NvmeController *c);
 
+/* Of one that is an AioContext's: an IOThread may have gone since its last request. */
+bool nvme_queues_has_thread(const NvmeQueue *q);
+
 /* private: looks whether @slot is of a thread that has ended */
 NvmeQueue *nvme_queues_own_slow(NvmeSlot *slot) __attribute__((cold));
 

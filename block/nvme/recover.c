@@ -13,7 +13,6 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
-#include "block/aio-home.h"
 #include "block/aio-wait.h"
 #include "block/thread-pool.h"
 #include "qemu/defer-call.h"
@@ -64,9 +63,8 @@ static void coroutine_fn on_queues(NvmeController *c, OnQueue *fn)
     /* none is made, bound or released while the state is not NVME_RUNNING */
     for (i = 0; i < c->queues->len; i++) {
         NvmeQueue *q = g_ptr_array_index(c->queues, i);
-        /* an IOThread may have gone since its last request */
         bool moves = q->ctx && q->ctx != qemu_get_aio_context() &&
-                     aio_home_lives(q->ctx);
+                     nvme_queues_has_thread(q);
 
         if (moves) {
             aio_co_reschedule_self(q->ctx);
