@@ -85,7 +85,7 @@ void nvme_admin_reset(NvmeController *c)
     write_reg(c, NVME_REG_ASQ, 8, a->iova);
     write_reg(c, NVME_REG_ACQ, 8, a->iova + CQ_OFFSET);
     /* what others were told by the controller as it was */
-    qatomic_and(&c->trouble, ~NVME_TROUBLE_RESET);
+    qatomic_and(&c->trouble, ~(NVME_TROUBLE_RESET | NVME_TROUBLE_SILENT));
 }
 
 /* @n: 0 the submission queue's, 1 the completion queue's. */
@@ -177,11 +177,14 @@ static bool wait_for(NvmeController *c, int cid, NvmeCqe *answer)
 static void __attribute__((cold)) give_up(NvmeController *c)
 {
     c->admin.is_gone = true;
-    if (c->block_bits && qatomic_read(&c->state) == NVME_RUNNING) {
-        nvme_controller_trouble(c, NVME_TROUBLE_RESET,
-                                NVME_CSTS_CFS(nvme_controller_status(c))
-                                ? "fatal controller status"
-                                : "the admin queue does not answer");
+    if (!c->block_bits || qatomic_read(&c->state) != NVME_RUNNING) {
+        return;
+    }
+    if (NVME_CSTS_CFS(nvme_controller_status(c))) {
+        nvme_controller_trouble(c, NVME_TROUBLE_RESET, "fatal controller status");
+    } else {
+        nvme_controller_trouble(c, NVME_TROUBLE_RESET | NVME_TROUBLE_SILENT,
+                                "the admin queue does not answer");
     }
 }
 

@@ -73,6 +73,7 @@ typedef struct NvmeWatch {
 enum {
     NVME_TROUBLE_RESET = 1,     /* it may be well again after a reset */
     NVME_TROUBLE_DEAD = 2,
+    NVME_TROUBLE_SILENT = 4,    /* beside a reset: a command's timeout is over */
 };
 
 typedef enum NvmeState {
@@ -162,6 +163,7 @@ struct NvmeController {
     QEMUBH *trouble_bh;
     bool is_recovering;
     unsigned n_resets;          /* in a row */
+    unsigned n_silent;          /* ... of these, those for NVME_TROUBLE_SILENT */
     uint64_t resets;            /* all in all */
 
     QEMUBH *events_bh;

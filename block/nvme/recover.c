@@ -22,8 +22,12 @@
 #include "queues.h"
 #include "../trace.h"
 
-/* Resets in a row, after which no command was completed, are the end. */
+/*
+ * Resets in a row, after which no command was completed, are the end; so many fewer
+ * if it takes a command's timeout to know.
+ */
 #define MAX_RESETS 3
+#define MAX_RESETS_SILENT 1
 
 typedef void OnQueue(NvmeQueue *q);
 
@@ -44,7 +48,7 @@ static void stop(NvmeQueue *q)
     q->is_stopped = true;
     /* the ring begins anew with each reset */
     if (q->cq_head || q->phase != 1) {
-        q->c->n_resets = 0;
+        q->c->n_resets = q->c->n_silent = 0;
     }
 }
 
@@ -119,17 +123,30 @@ static void coroutine_fn wake_waiting(NvmeController *c)
     qemu_co_queue_restart_all(&c->recovered);
 }
 
-/* Whether another reset is worth it. */
-static bool may_reset(NvmeController *c)
+/* The node is being closed: nobody hears how its last flush ends. */
+static bool is_ending(NvmeController *c)
 {
-    c->resets++;
-    return c->n_resets++ < MAX_RESETS;
+    return c->bs->refcnt == 0;
 }
 
-static bool coroutine_fn reset(NvmeController *c)
+/* Whether another reset is worth it. */
+static bool may_reset(NvmeController *c, unsigned trouble)
 {
-    qatomic_and(&c->trouble, ~NVME_TROUBLE_RESET);
-    return may_reset(c) && thread_pool_submit_co(reset_in_worker, c) == 0 &&
+    if (trouble & NVME_TROUBLE_SILENT) {
+        return c->n_silent < MAX_RESETS_SILENT && !is_ending(c);
+    }
+    return c->n_resets < MAX_RESETS;
+}
+
+static bool coroutine_fn reset(NvmeController *c, unsigned trouble)
+{
+    if (trouble & NVME_TROUBLE_DEAD || !may_reset(c, trouble)) {
+        return false;
+    }
+    c->resets++;
+    c->n_resets++;
+    c->n_silent += !!(trouble & NVME_TROUBLE_SILENT);
+    return thread_pool_submit_co(reset_in_worker, c) == 0 &&
            !(qatomic_read(&c->trouble) & NVME_TROUBLE_DEAD);
 }
 
@@ -142,11 +159,13 @@ static void coroutine_fn recover_co(void *opaque)
         trace_nvme_recover(c, trouble);
         set_state(c, NVME_RECOVERING);
         on_queues(c, stop);
-        if (!(trouble & NVME_TROUBLE_DEAD) && reset(c)) {
+        if (reset(c, trouble)) {
             on_queues(c, restart);
             set_state(c, NVME_RUNNING);
         } else {
-            nvme_controller_trouble(c, NVME_TROUBLE_DEAD, "a reset did not help");
+            nvme_controller_trouble(c, NVME_TROUBLE_DEAD,
+                                    is_ending(c) ? "its node is closed"
+                                                 : "a reset did not help");
             thread_pool_submit_co(give_up_in_worker, c);
             on_queues(c, nvme_queue_fail);
             set_state(c, NVME_DEAD);

@@ -128,7 +128,7 @@ static int ask_controller(void *opaque)
     } else if (NVME_CSTS_CFS(csts)) {
         tell(look, NVME_TROUBLE_RESET, "fatal controller status");
     } else if (look->is_stuck) {
-        tell(look, NVME_TROUBLE_RESET,
+        tell(look, NVME_TROUBLE_RESET | NVME_TROUBLE_SILENT,
              "a command timed out, and was not aborted");
     } else if (look->queue) {
         trace_nvme_watch_abort(look->c, look->queue->id, look->cid);
