@@ -8,6 +8,7 @@
 #include "queue-private.h"
 #include "tsc.h"
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,7 +16,14 @@
 #define SLEEP_MS 50
 
 /* How long after the used index an interrupt may come, on a busy host. */
-#define INTERRUPT_GRACE_MS 1000
+#define INTERRUPT_GRACE_MS 5000
+
+/*
+ * How long a queue that polls keeps a CPU from others while nothing is answered:
+ * on a host with fewer CPUs than threads that poll, the server is among them, and
+ * would have its turn only when the time slices of all the others are over.
+ */
+#define SPIN_SECONDS 100e-6
 
 /* Takes the count of the call eventfd: how often the server signalled it. */
 static void queue_count_interrupts(struct queue *q)
@@ -101,6 +109,9 @@ static void queue_begin_phase(struct queue *q)
 /* Everything of one phase, until nothing is in flight. */
 static void queue_run_phase(struct queue *q)
 {
+    const uint64_t spin = tsc_from_seconds(SPIN_SECONDS);
+    uint64_t answered = tsc_now();
+
     queue_begin_phase(q);
     queue_fill(q);
     while (q->in_flight) {
@@ -127,8 +138,11 @@ static void queue_run_phase(struct queue *q)
                 break;
             }
             atomic_put(&q->progress, q->progress + 1);
+            answered = now;
         } else if (q->options->sleep) {
             queue_sleep(q);
+        } else if (now - answered > spin) {
+            sched_yield();
         } else {
             cpu_pause();
         }
