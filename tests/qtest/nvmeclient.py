@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from nvme import connected
 from programs import BUILD, captured
 
 TARGET = BUILD / "mq" / "tests" / "nvme-target" / "nvme-target"
@@ -44,9 +45,7 @@ class Target:
 
     def control(self, command):
         """What it answers to this, after "ok"."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(SECONDS)
-            connection.connect(str(self.control_path))
+        with connected(self.control_path) as connection:
             connection.sendall(command.encode() + b"\n")
             answer = connection.makefile().readline()
         verdict, _, text = answer.strip().partition(" ")
@@ -81,7 +80,7 @@ def target(*options):
             TARGET, "--socket", folder / "s", "--control", folder / "c", *options)],
             preexec_fn=enter)
         try:
-            wait_for(lambda: (folder / "c").exists() or process.poll() is not None)
+            connected(folder / "c").close()
             yield Target(process, folder, lines)
         finally:
             process.kill()
