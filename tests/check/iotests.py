@@ -20,7 +20,7 @@ NOT_FOR_US = re.compile(r'not suitable for (this|cache mode|aio mode|image optio
 
 
 def tests(build: Build, way: List[str], label: str = '', group: Optional[str] = None,
-          names: Optional[List[str]] = None, deadline: int = 600) -> List[Test]:
+          names: Optional[List[str]] = None, deadline: int = 1800) -> List[Test]:
     build.require(*PROGRAMS)
     build.require_firmware()
     if build.base is None:

@@ -12,7 +12,7 @@ from .model import FAIL, PASS, SKIP, Build, CannotRun, Finished, Point, Test
 from .tap import Tap
 
 # meson's time limits are for idle machines; a run here only must not hang.
-PATIENCE = 5
+PATIENCE = 10
 
 
 def tests(build: Build, suite: Optional[str] = None, names: Optional[List[str]] = None,

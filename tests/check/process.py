@@ -20,7 +20,7 @@ from .model import Finished, Test
 
 PR_SET_CHILD_SUBREAPER = 36
 MARK = 'MQ_CHECK_TEST'
-GRACE = 2       # seconds for what a test has just told to end
+GRACE = 10      # seconds for what a test has just told to end
 
 
 class Scratch:

@@ -14,7 +14,7 @@ from .model import Build, CannotRun, Test
 PROGRAM = 'tests/qtest/qos-test'
 
 
-def tests(build: Build, devices: List[str], deadline: int = 300) -> List[Test]:
+def tests(build: Build, devices: List[str], deadline: int = 1200) -> List[Test]:
     build.require(PROGRAM, 'qemu-system-x86_64')
     build.require_firmware()
     entry = next((t for t in build.meson_tests() if t['name'].endswith('/qos-test')), None)

@@ -23,8 +23,8 @@ def add_arguments(parser):
                         help="QEMU's build folder (default: build/qemu)")
     parser.add_argument("--accel", choices=("kvm", "tcg"), help="default: what works here")
     parser.add_argument("--memory", default="512M", help="the guest's (default: 512M)")
-    parser.add_argument("--deadline", type=float, default=120, metavar="SECONDS",
-                        help="for each guest (default: 120)")
+    parser.add_argument("--deadline", type=float, default=600, metavar="SECONDS",
+                        help="for each guest (default: 600)")
     parser.add_argument("--no-affinity", dest="affinity", action="store_false",
                         help="do not bind IOThreads to processors")
     parser.add_argument("--work", type=Path, metavar="FOLDER",

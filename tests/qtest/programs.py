@@ -25,7 +25,7 @@ RINGLOAD = BUILD / "mq" / "tests" / "bench" / "ringload" / "ringload"
 # one that was built otherwise, such as with sanitizers
 DAEMON = Path(os.environ.get("MQ_DAEMON", BUILD / "storage-daemon" / "qemu-storage-daemon"))
 SYSTEM = BUILD / "qemu-system-x86_64"
-SECONDS = 60            # for all that a test does with one program
+SECONDS = 300           # for all that a test does with one program, on a slow and busy host
 KINDS = ("read", "write", "flush", "discard", "write-zeroes")
 MIB = 1 << 20
 NULL = f"null-co,node-name=null0,size={256 * MIB},read-zeroes=off"
