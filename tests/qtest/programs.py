@@ -53,6 +53,16 @@ class Program:
                 return found
             assert time.monotonic() < deadline, found
 
+    def idle(self):
+        """The one export or device, once nothing is in flight: who has an answer may have it
+        before its request is counted as ended."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            one, = self.queues()
+            if one["in-flight"] == 0:
+                return one
+            assert time.monotonic() < deadline, one
+
     def reasons(self):
         """Those of the one export or device."""
         one, = self.queues()
