@@ -3,9 +3,14 @@
 #
 # That /dev/kvm opens, gives virtual CPUs and even runs some firmware does not say that a guest
 # runs. So the probe is the tests' own kernel on all of its processors, with nothing to mount: it
-# panics, which resets the machine, which ends QEMU. Under KVM that takes about a second.
+# panics, which resets the machine, which ends QEMU. Under KVM that takes about a second, and where
+# no guest runs PROBE_SECONDS; hence what was seen is kept beside the build, until the host or QEMU
+# is another one.
 
+import contextlib
+import json
 import os
+from pathlib import Path
 
 from errors import GuestError, GuestHang, GuestPanic
 
@@ -37,8 +42,26 @@ def choose(host, wanted=None):
         return Accel("tcg", "there is no /dev/kvm")
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return Accel("tcg", "/dev/kvm is not accessible to this user")
-    ran, seen = probe(host, Accel("kvm", "to be probed"))
+    ran, seen = known(host, lambda: probe(host, Accel("kvm", "to be probed")))
     return Accel("kvm", seen) if ran else Accel("tcg", "KVM is there, but " + seen)
+
+
+def known(host, ask):
+    """What ask() returns, or has returned here in this boot of the host."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    what = [boot, host.kernel.version, str(host.qemu), os.stat(host.qemu).st_mtime_ns]
+    path = host.arguments.build / "guest-accel.json"
+    try:
+        asked, answer = json.loads(path.read_text())
+    except (OSError, ValueError):
+        asked = None
+    if asked != what:
+        answer = ask()
+        with contextlib.suppress(OSError):      # a build of somebody else's
+            new = path.with_name(f"{path.name}.{os.getpid()}")
+            new.write_text(json.dumps([what, answer]))
+            new.replace(path)
+    return answer
 
 
 def probe(host, accel, seconds=PROBE_SECONDS, args=()):
