@@ -7,7 +7,7 @@ PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 GROUP :=
 ROOM :=
 
-.PHONY: all help build lay-out demo check bench hooks install clean
+.PHONY: all help build lay-out packages demo check bench hooks install deb clean
 
 all: build
 
@@ -18,6 +18,7 @@ help:
 	@echo 'make bench     measure against the unpatched base (ROOM=name: one room)'
 	@echo 'make hooks     take commits and edits in build/base back into patches/'
 	@echo 'make install   install (DESTDIR=...; the prefix is given to ./configure)'
+	@echo 'make deb       make a Debian package of the build, in build/'
 	@echo 'make clean     remove the build, not the downloaded base'
 
 $(BUILD)/build.ninja:
@@ -29,14 +30,17 @@ lay-out: $(BUILD)/build.ninja
 build: lay-out
 	@ninja -C $(BUILD)
 
-demo: lay-out
+packages:
+	@base/install-deps --check
+
+demo: packages lay-out
 	@ninja -C $(BUILD) qemu-system-x86_64
 	@$(PYTHON) tests/guest/demo.py --build $(BUILD)
 
-check: build
+check: packages build
 	@$(PYTHON) tests/check.py --build $(BUILD) $(GROUP:%=--group %)
 
-bench: build
+bench: packages build
 	@$(PYTHON) tests/bench/bench.py --build $(BUILD) $(ROOM:%=--room %)
 
 hooks:
@@ -44,6 +48,10 @@ hooks:
 
 install: build
 	@DESTDIR='$(DESTDIR)' $(BUILD)/pyvenv/bin/meson install -C $(BUILD) --no-rebuild
+
+# debian/rules, with what Debian's own tool sets up for it
+deb:
+	@PACKAGES=build dpkg-buildpackage --target=clean,binary,clean
 
 clean:
 	@rm -rf build
