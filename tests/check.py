@@ -11,9 +11,9 @@
 # nothing ran. Every test leaves its log in build/check/<group>/. No test is run a second time.
 #
 # To add a test: put an executable test-* that prints TAP into tests/tooling, tests/sanitizer,
-# tests/qtest, tests/stress, tests/guest, tests/libvirt, tests/bench or tests/bench/ringload (it
-# gets MQ_BUILD, MQ_SOURCE, MQ_BASE and a TMPDIR of its own), register a program with meson under
-# the suite `mq`, or name a test of the base in tests/check/lists.
+# tests/qtest, tests/stress, tests/guest, tests/libvirt, tests/package, tests/bench or
+# tests/bench/ringload (it gets MQ_BUILD, MQ_SOURCE, MQ_BASE and a TMPDIR of its own), register a
+# program with meson under the suite `mq`, or name a test of the base in tests/check/lists.
 # To add a group: a line in GROUPS below. What a kind of group can do stands in tests/check:
 # script.py, mesontest.py, qos.py, iotests.py; a kind lists its tests and judges their output.
 #
@@ -107,6 +107,8 @@ GROUPS = [
           lambda b: script.tests(b, 'guest', WITH_BUILD, deadline=2400)),
     Group('libvirt', "Debian's libvirt with our binaries",
           lambda b: script.tests(b, 'libvirt', WITH_BUILD, deadline=2400), alone=True),
+    Group('package', 'the Debian package, in a fresh Debian',
+          lambda b: script.tests(b, 'package', WITH_BUILD, deadline=2400), alone=True),
     Group('base-qtest', "the base's qtests of block devices, QMP and QOM", base_qtests, base=True),
     Group('iotests-extra', "the base's iotests beyond auto, and other AIO modes",
           extra_iotests, base=True),
