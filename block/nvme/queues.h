@@ -3,8 +3,9 @@
  * Which thread has which queue.
  *
  * One is made when the node is opened.  An AioContext that first submits takes one
- * that is free, or has one made.  It is its own until the end of the next drained section in which
- * nothing is in flight, or until another needs it and the AioContext has gone.
+ * that is free, or has one made.  It is its own until the end of the next drained
+ * section in which nothing is in flight, or until another needs it and the
+ * AioContext has gone.
  * A thread in busy mode gets a polled queue if there are any, another one with an
  * interrupt.
  *
