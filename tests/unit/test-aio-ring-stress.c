@@ -301,7 +301,7 @@ static void *meddler(void *opaque)
     Loop *l = opaque;
 
     rcu_register_thread();
-    while (g_get_monotonic_time() < l->end) {
+    while (!l->deeds || g_get_monotonic_time() < l->end) {
         deeds[g_rand_int_range(l->rand, 0, ARRAY_SIZE(deeds))](l);
         l->deeds++;
     }

@@ -241,7 +241,8 @@ static void test_drain_waits(const void *opaque)
         qemu_thread_create(&c->worker[i].thread, "count", count_thread, c,
                            QEMU_THREAD_JOINABLE);
     }
-    while (g_get_monotonic_time() < end) {
+    while (g_get_monotonic_time() < end ||
+           !qatomic_read(&c->worker[0].done)) {
         unsigned long before[MAX_THREADS];
 
         qatomic_set(&c->quiesced, 1);

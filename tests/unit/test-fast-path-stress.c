@@ -377,7 +377,9 @@ static void test_stress(void)
     for (i = 0; i < ARRAY_SIZE(workers); i++) {
         aio_bh_schedule_oneshot(workers[i].ctx, worker_start_bh, &workers[i]);
     }
-    while (g_get_monotonic_time() < end) {
+    while (g_get_monotonic_time() < end ||
+           qatomic_read(&fast_leaf.fast) <= 100 ||
+           qatomic_read(&fast_leaf.ordinary) <= 100) {
         i = g_rand_int_range(rand, 0, ARRAY_SIZE(deeds));
         deeds[i](rand);
         done[i]++;
@@ -483,7 +485,7 @@ static void test_closed_is_closed(void)
     blk = fast_leaf_open(RAW);
     aio_bh_schedule_oneshot(iothread_get_aio_context(iothread),
                             submit_all_the_time, NULL);
-    while (g_get_monotonic_time() < end) {
+    while (g_get_monotonic_time() < end || !qatomic_read(&fast_leaf.fast)) {
         blk_fast_changed(blk);
         asymmetric_barrier_heavy();
         while (blk_fast_in_flight(blk)) {

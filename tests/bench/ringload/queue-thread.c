@@ -19,9 +19,9 @@
 #define INTERRUPT_GRACE_MS 5000
 
 /*
- * How long a queue that polls keeps a CPU from others while nothing is answered:
- * on a host with fewer CPUs than threads that poll, the server is among them, and
- * would have its turn only when the time slices of all the others are over.
+ * How long a queue that polls keeps a CPU from others while nothing is
+ * answered: on a host with fewer CPUs than threads that poll, the server would
+ * have its turn only when the time slices of all the others are over.
  */
 #define SPIN_SECONDS 100e-6
 
