@@ -211,9 +211,7 @@ static void __attribute__((cold)) end_with_error(NvmeQueue *q, NvmeRequest *req,
 
     qatomic_set_u64(&q->counters.errors, q->counters.errors + 1);
     trace_nvme_queue_error(q->c, q->id, req - q->req, status);
-    /* one that was aborted was waited for: it is not tried so often */
-    req->tries += was_aborted ? MAX_TRIES / 2 : 1;
-    if (req->tries < MAX_TRIES &&
+    if (++req->tries < MAX_TRIES &&
         (nvme_status_is_transient(status) ||
          (was_aborted && (status & 0x7ff) == NVME_CMD_ABORT_REQ))) {
         qatomic_set_u64(&q->counters.retries, q->counters.retries + 1);
