@@ -15,8 +15,8 @@
  * that starts, and then cannot see that the front-end has gone.  A thread looks for
  * that.  What was shared becomes a file without an end, as one that was truncated
  * (truncated-memory.h), so that I/O of pages that will never come fails: zeroes in
- * their place would be written to the disk.  A front-end that stays and brings no page holds up
- * who waits for it: nothing tells it from one whose migration is slow.
+ * their place would be written to the disk.  A front-end that stays and brings no
+ * page holds up who waits for it: nothing tells it from one whose migration is slow.
  */
 
 #include "qemu/osdep.h"
