@@ -315,13 +315,14 @@ static void bottom_halves_end_polling(AioContext *ctx)
 static void *producer_thread(void *opaque)
 {
     Queue *q = opaque;
-    int i;
+    int i, spins;
 
     for (i = 0; i < 20000; i++) {
         queue_add(q);
-        while (!queue_is_empty(q)) {
+        for (spins = 0; !queue_is_empty(q); spins++) {
             cpu_relax();
-            if (i % 16 == 0) {
+            /* or, where there is one CPU, each takes a time slice */
+            if (i % 16 == 0 || spins > 10000) {
                 sched_yield();
             }
         }
