@@ -15,11 +15,36 @@ void nvme_queue_ring(void *opaque);
 /* The first command of an idle queue: somebody must see to its end. */
 void nvme_queue_first(NvmeQueue *q);
 
+/*
+ * So many entries ahead the submission queue's memory is asked for: the controller,
+ * or its server, has read it since it was last written, and stores to it wait in
+ * order until it is this CPU's again.
+ */
+#define NVME_PREFETCHED 8
+
+/*
+ * Private: asks for the memory at @p, which is going to be written.  @p need not be
+ * valid.
+ */
+static inline void nvme_prefetch_to_write(const NvmeCmd *p)
+{
+#ifdef __x86_64__
+    /*
+     * __builtin_prefetch() would be this only if every CPU of the kind had it: those
+     * that have not do nothing (Intel SDM, volume 2, PREFETCHW).
+     */
+    asm volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 /* Private: also for a command that is already in flight. */
 static inline void nvme_queue_put_command(NvmeQueue *q, NvmeRequest *req)
 {
     unsigned tail = q->sq_tail;
 
+    nvme_prefetch_to_write(&q->sq[tail] + NVME_PREFETCHED);
     memcpy(&q->sq[tail], &req->cmd, sizeof(NvmeCmd));
     tail++;
     q->sq_tail = likely(tail != q->entries) ? tail : 0;
