@@ -90,26 +90,18 @@ void world_free(World *w)
 
 uint64_t fast_ops(World *w, BlkFastOp op)
 {
-    uint64_t sum = 0;
     BlkQueue *q;
-    unsigned home;
 
-    QUEUE_SLOTS_FOREACH(q, &w->fast->queues, home) {
-        sum += qatomic_read_u64(&q->fast_ops[op]);
-    }
-    return sum;
+    return QUEUE_SLOTS_SUM(q, &w->fast->queues,
+                           qatomic_read_u64(&q->fast_ops[op]));
 }
 
 uint64_t ordinary_ops(World *w, BlkFastOp op)
 {
-    uint64_t sum = 0;
     BlkQueue *q;
-    unsigned home;
 
-    QUEUE_SLOTS_FOREACH(q, &w->fast->queues, home) {
-        sum += qatomic_read_u64(&q->ordinary_ops[op]);
-    }
-    return sum;
+    return QUEUE_SLOTS_SUM(q, &w->fast->queues,
+                           qatomic_read_u64(&q->ordinary_ops[op]));
 }
 
 /* Runs in a thread, which the main loop waits for */

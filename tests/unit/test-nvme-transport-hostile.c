@@ -27,6 +27,19 @@ static bool is_fault(uint16_t command, Fault fault)
     }
 }
 
+/* A server that will err so, or false. */
+static bool init_faulty(uint16_t command, Fault fault)
+{
+    if (!is_fault(command, fault)) {
+        return false;
+    }
+    g_test_message("command %u fault %d", command, fault);
+    server_init(&server);
+    server.fault_at = command;
+    server.fault = fault;
+    return true;
+}
+
 static void test_hostile_open(void)
 {
     static const uint16_t commands[] = {
@@ -42,13 +55,9 @@ static void test_hostile_open(void)
         g_autoptr(Error) err = NULL;
         NvmeTransport *t;
 
-        if (!is_fault(command, fault)) {
+        if (!init_faulty(command, fault)) {
             continue;
         }
-        g_test_message("command %u fault %d", command, fault);
-        server_init(&server);
-        server.fault_at = command;
-        server.fault = fault;
         server_start(&server);
         t = try_open(&err);
         g_assert_null(t);
@@ -70,13 +79,9 @@ static void test_hostile_call(void)
         Fault fault = i % FAULTS;
         NvmeTransport *t;
 
-        if (!is_fault(command, fault)) {
+        if (!init_faulty(command, fault)) {
             continue;
         }
-        g_test_message("command %u fault %d", command, fault);
-        server_init(&server);
-        server.fault_at = command;
-        server.fault = fault;
         /* open() has read and written the configuration space */
         server.fault_after = command == VFIO_USER_REGION_READ ||
                              command == VFIO_USER_REGION_WRITE ? 2 : 0;
