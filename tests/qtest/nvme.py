@@ -16,6 +16,7 @@ import programs
 from frontend import (AVAIL, DESC, GUEST, HEADERS, NEXT, PATIENCE, SET_VRING_BASE, SET_VRING_NUM,
                       STATUS, USED, WRITABLE, Connection)
 from objects import Daemon
+from sockets import listens
 
 TARGET = programs.BUILD / "mq" / "tests" / "nvme-target" / "nvme-target"
 QEMU_IO = programs.BUILD / "qemu-io"
@@ -133,15 +134,6 @@ def emulated(size=64 * MIB):
         finally:
             process.kill()
             process.wait()
-
-
-def listens(path):
-    """Whether somebody listens there, without connecting."""
-    for line in Path("/proc/net/unix").read_text().splitlines():
-        words = line.split()
-        if words[-1] == str(path) and int(words[3], 16) & 1 << 16:
-            return True
-    return False
 
 
 def options(path, **more):
