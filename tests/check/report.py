@@ -9,7 +9,7 @@ from typing import Dict, List, Tuple
 
 from .model import FAIL, PASS, SKIP, Point
 
-TAIL = 20           # lines of a failed test's log
+TAIL = 20           # lines of a failed test's log, up to what failed first in it, or its end
 PATIENCE = 60       # seconds until a silent test is mentioned where there is no terminal
 
 
@@ -98,8 +98,10 @@ class Report:
             lines = log.read_text(errors='replace').splitlines()
         except OSError:
             return
-        self._say(f'      the end of {log}:')
-        for line in lines[-TAIL:]:
+        failed = next((i for i, line in enumerate(lines) if line.startswith('not ok')), None)
+        part = 'the end of ' if failed is None else ''
+        self._say(f'      {part}{log}:')
+        for line in lines[:len(lines) if failed is None else failed + 1][-TAIL:]:
             self._say('      | ' + line[:300])
 
     def _say(self, text: str) -> None:
