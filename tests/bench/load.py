@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-START_SECONDS = 60
+START_SECONDS = 600
 
 
 def ringload(context, transport, depth, extra=()):

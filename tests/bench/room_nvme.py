@@ -22,7 +22,7 @@ import room_devices
 DEPTHS = {1: (0.9, 1.0), 32: (0.9, 2.5), 128: (0.9, 3.5)}       # of the ceiling; millions a second
 WAYS = {"polled": ',"poll-queues":1', "interrupts": ""}
 REQUESTS = 3200
-SECONDS = 60            # for the target to start
+SECONDS = 600           # for the target to start
 
 
 def run(context):

@@ -22,7 +22,7 @@ from errors import Error, GuestError
 from vm import die_with_parent
 
 NEEDED = (10, 0)        # <iothreads> of a disk's <driver>
-SECONDS = 300           # for one command
+SECONDS = 600           # for one command
 FOLDERS = ("/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt",
            "/etc/libvirt")
 # the first process of the PID namespace reaps, and dies with unshare; networks are not the host's

@@ -14,7 +14,7 @@ import sysfs
 from mqplan import planner, topology, want
 
 PLAN = ROOT / "scripts" / "mq-plan"
-SECONDS = 120
+SECONDS = 600
 GOOD = [name for name in sysfs.names() if not name.startswith("broken")]
 
 

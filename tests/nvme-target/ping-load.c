@@ -6,7 +6,7 @@
 #include "ping.h"
 
 #define BYTES 4096u
-#define PATIENCE_NS (10ull * 1000 * 1000 * 1000)
+#define PATIENCE_NS (300ull * 1000 * 1000 * 1000)
 
 static void fill(Ping *p, const uint8_t *buffers, uint16_t cid, bool write)
 {

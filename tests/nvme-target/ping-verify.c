@@ -9,7 +9,7 @@
  */
 #include "ping.h"
 
-#define PATIENCE_NS (30ull * 1000 * 1000 * 1000)
+#define PATIENCE_NS (300ull * 1000 * 1000 * 1000)
 #define GUARD 0xa5
 #define LIST_PAGES 4
 

@@ -125,7 +125,7 @@ void wire_open(Wire *w, const char *path)
     w->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     for (tries = 0; connect(w->fd, (struct sockaddr *)&address, sizeof(address));
          tries++) {
-        if ((errno != ENOENT && errno != ECONNREFUSED) || tries == 50) {
+        if ((errno != ENOENT && errno != ECONNREFUSED) || tries == 15000) {
             die("--socket: cannot connect to %s: %s", path, strerror(errno));
         }
         g_usleep(20 * 1000);            /* it may be starting */

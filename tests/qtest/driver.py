@@ -24,7 +24,7 @@ SECTOR = 512
 RINGS, BUFFERS, SLOT = 16 << 20, 17 << 20, 128 << 10
 BAR, BAR_SIZE = 0xe0000000, 1 << 20
 APART = 16 << 20        # the memory of each device
-PATIENCE = 60
+PATIENCE = 600
 
 
 class Qtest:

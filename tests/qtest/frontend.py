@@ -43,7 +43,7 @@ DESC, HEADERS, STATUS, DATA, AVAIL, USED, BYTES = (
 GUEST, USER = 1 << 20, 1 << 40  # addresses of it that the front-end speaks of
 WHOLE = ((0, BYTES),)
 SPLIT = ((0, AVAIL), (AVAIL, BYTES - AVAIL))
-PATIENCE = 60                   # seconds until an answer counts as lost
+PATIENCE = 600                  # seconds until an answer counts as lost
 
 
 class Missing(Error):

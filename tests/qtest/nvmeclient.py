@@ -18,7 +18,7 @@ from programs import BUILD, captured
 
 TARGET = BUILD / "mq" / "tests" / "nvme-target" / "nvme-target"
 PING = BUILD / "mq" / "tests" / "nvme-target" / "nvmeping"
-SECONDS = 120           # for what a test waits for
+SECONDS = 600           # for what a test waits for
 PAGE = 4096
 SIZE = 1 << 20          # of the memory that the controller sees
 IOVA = 0x100000000

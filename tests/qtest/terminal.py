@@ -17,7 +17,7 @@ import time
 
 from errors import Error
 
-SECONDS = 120
+SECONDS = 600
 SEQUENCE = re.compile(r"\x1b(?:\[([?>=]?)([0-9;]*)([@-~])|([()])([0-9A-Z])|([=>78cDEM]))")
 PARTIAL = re.compile(r"\x1b(?:\[[?>=]?[0-9;]*|[()])?$")
 

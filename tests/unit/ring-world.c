@@ -13,7 +13,7 @@
 #include "qemu/thread.h"
 
 /* What hangs has lost an event. */
-#define WATCHDOG_S 300
+#define WATCHDOG_S 600
 
 struct World world;
 GMainContext *world_glib;

@@ -20,7 +20,7 @@
 #include "qemu/thread.h"
 #include "system/block-backend.h"
 
-#define WATCHDOG_S 300
+#define WATCHDOG_S 600
 #define LOOPS 2
 #define BLOCK 4096
 #define BLOCKS 16
