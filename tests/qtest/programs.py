@@ -25,8 +25,8 @@ RINGLOAD = BUILD / "mq" / "tests" / "bench" / "ringload" / "ringload"
 # one that was built otherwise, such as with sanitizers
 DAEMON = Path(os.environ.get("MQ_DAEMON", BUILD / "storage-daemon" / "qemu-storage-daemon"))
 SYSTEM = BUILD / "qemu-system-x86_64"
-# For all that a test does with one program: a slow and busy host, whose processors or disk have been
-# seen to stand still for minutes, must not make it fail.
+# For all that a test does with one program: a slow and busy host, on which a disk has been seen to
+# stand still for minutes, must not make it fail.
 SECONDS = 600
 KINDS = ("read", "write", "flush", "discard", "write-zeroes")
 MIB = 1 << 20

@@ -15,15 +15,20 @@
 /* How long a sleeping queue does not look at the control. */
 #define SLEEP_MS 50
 
-/* How long after the used index an interrupt may come, on a busy host. */
-#define INTERRUPT_GRACE_MS 5000
-
 /*
  * How long a queue that polls keeps a CPU from others while nothing is
  * answered: on a host with fewer CPUs than threads that poll, the server would
  * have its turn only when the time slices of all the others are over.
  */
 #define SPIN_SECONDS 100e-6
+
+/*
+ * When it no longer keeps it at all.  On Linux 6.18 threads that only yield keep the
+ * kernel's workers from a CPU for seconds, and did so for minutes: those that end
+ * writes to a disk, which then was what the queue waited for.
+ */
+#define YIELD_SECONDS 10e-3
+#define NAP_US 1000
 
 /* Takes the count of the call eventfd: how often the server signalled it. */
 static void queue_count_interrupts(struct queue *q)
@@ -38,7 +43,8 @@ static void queue_count_interrupts(struct queue *q)
 
 /*
  * Waits for an interrupt, or a while: the control may have changed. What was
- * used in that while should come with an interrupt soon.
+ * used in that while should come with an interrupt, within half the timeout of a
+ * queue that makes no progress.
  */
 static void queue_sleep(struct queue *q)
 {
@@ -46,7 +52,7 @@ static void queue_sleep(struct queue *q)
 
     if (vring_arm_interrupt(&q->ring)) {
         if (poll(&pfd, 1, SLEEP_MS) == 0 && vring_used_count(&q->ring) &&
-            poll(&pfd, 1, INTERRUPT_GRACE_MS) == 0) {
+            poll(&pfd, 1, q->options->timeout * 500) == 0) {
             queue_fail(q, "request completed without the interrupt that was "
                        "asked for");
         }
@@ -106,10 +112,21 @@ static void queue_begin_phase(struct queue *q)
     }
 }
 
+/* So many ticks nothing has been answered. */
+static void queue_poll_in_vain(uint64_t ticks)
+{
+    if (ticks <= tsc_from_seconds(SPIN_SECONDS)) {
+        cpu_pause();
+    } else if (ticks <= tsc_from_seconds(YIELD_SECONDS)) {
+        sched_yield();
+    } else {
+        usleep(NAP_US);
+    }
+}
+
 /* Everything of one phase, until nothing is in flight. */
 static void queue_run_phase(struct queue *q)
 {
-    const uint64_t spin = tsc_from_seconds(SPIN_SECONDS);
     uint64_t answered = tsc_now();
 
     queue_begin_phase(q);
@@ -141,10 +158,8 @@ static void queue_run_phase(struct queue *q)
             answered = now;
         } else if (q->options->sleep) {
             queue_sleep(q);
-        } else if (now - answered > spin) {
-            sched_yield();
         } else {
-            cpu_pause();
+            queue_poll_in_vain(now - answered);
         }
         if (unlikely(now >= q->deadline)) {
             queue_tick(q);
