@@ -11,7 +11,7 @@
 #include "qapi/qapi-commands-block-queues.h"
 #include "qapi/util.h"
 #include "system/block-backend.h"
-#include "system/iothread.h"
+#include "system/iothread-of.h"
 
 #define SAME_REASON(name)                                                   \
     QEMU_BUILD_BUG_MSG((int)BLK_FAST_##name !=                              \
@@ -39,35 +39,19 @@ QEMU_BUILD_BUG_MSG((int)BLK_FAST_REASON__MAX !=
                    (int)BLOCK_FAST_PATH_REASON__MAX,
                    "a reason is missing here or in the schema");
 
-typedef struct FindIOThread {
-    AioContext *ctx;
-    char *id;
-} FindIOThread;
-
-static int find_iothread(Object *obj, void *opaque)
-{
-    IOThread *iothread = (IOThread *)object_dynamic_cast(obj, TYPE_IOTHREAD);
-    FindIOThread *find = opaque;
-
-    if (iothread && iothread_get_aio_context(iothread) == find->ctx) {
-        find->id = iothread_get_id(iothread);
-    }
-    return find->id != NULL;
-}
-
 /* The name of the thread of @ctx, or NULL. */
 static char *thread_name(AioContext *ctx)
 {
-    FindIOThread find = { .ctx = ctx };
+    IOThread *iothread;
 
-    if (!find.ctx) {
+    if (!ctx) {
         return NULL;
     }
-    if (find.ctx == qemu_get_aio_context()) {
+    if (ctx == qemu_get_aio_context()) {
         return g_strdup("main-loop");
     }
-    object_child_foreach(object_get_objects_root(), find_iothread, &find);
-    return find.id;
+    iothread = iothread_of(ctx);
+    return iothread ? iothread_get_id(iothread) : NULL;
 }
 
 static BlockQueueRequests *requests(BlkQueue *q, BlkFastOp op)

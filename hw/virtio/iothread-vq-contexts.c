@@ -5,31 +5,7 @@
 
 #include "qemu/osdep.h"
 #include "hw/virtio/iothread-vq-contexts.h"
-#include "system/iothread.h"
-
-typedef struct FindIOThread {
-    AioContext *ctx;
-    IOThread *found;
-} FindIOThread;
-
-static int find_iothread(Object *obj, void *opaque)
-{
-    IOThread *iothread = (IOThread *)object_dynamic_cast(obj, TYPE_IOTHREAD);
-    FindIOThread *find = opaque;
-
-    if (iothread && iothread_get_aio_context(iothread) == find->ctx) {
-        find->found = iothread;
-    }
-    return find->found != NULL;
-}
-
-static IOThread *iothread_of(AioContext *ctx)
-{
-    FindIOThread find = { .ctx = ctx };
-
-    object_child_foreach(object_get_objects_root(), find_iothread, &find);
-    return find.found;
-}
+#include "system/iothread-of.h"
 
 static IOThreadVirtQueueMapping *find_entry(IOThreadVirtQueueMappingList *list,
                                             const char *id)
