@@ -137,7 +137,9 @@ static bool arm(AioRing *ring, AioHandler *node, unsigned flags)
     AioRingPoll *poll;
 
     if (!node->pfd.events) {
-        aio_polling_add(ring->ctx, node);   /* nothing will announce it */
+        if (node->io_poll) {                    /* else it is being removed */
+            aio_polling_add(ring->ctx, node);   /* nothing will announce it */
+        }
         return true;
     }
     sqe = aio_ring_get_sqe(ring);
