@@ -15,8 +15,9 @@
 
 #define GONE UINT32_MAX
 
-/* Where the controller does not say how long it takes. */
+/* Where the controller does not say how long it takes; and what is not believed. */
 #define SHUTDOWN_MS 5000
+#define SHUTDOWN_MAX_MS 60000
 
 static int read_reg(NvmeController *c, unsigned offset, unsigned size,
                     uint64_t *value)
@@ -77,6 +78,10 @@ int nvme_controller_probe(NvmeController *c, Error **errp)
     if (NVME_CAP_MPSMIN(c->cap)) {
         error_setg(errp, "the NVMe controller takes no memory pages of %d bytes",
                    NVME_PAGE_SIZE);
+        return -ENOTSUP;
+    }
+    if (!NVME_CAP_MQES(c->cap)) {
+        error_setg(errp, "the NVMe controller's queues have no room");
         return -ENOTSUP;
     }
     c->doorbell_stride = 4 << NVME_CAP_DSTRD(c->cap);
@@ -197,10 +202,13 @@ static int identify(NvmeController *c, uint8_t cns, uint32_t nsid, void *data)
     return nvme_admin(c, &cmd, NULL, data, NVME_IDENTIFY_DATA_SIZE);
 }
 
-/* Two pages: what the controller is told, and what it tells. */
+/* Two pages: what the controller is told, and what it tells; if all queues fit. */
 static void init_shadow(NvmeController *c, const NvmeIdCtrl *id)
 {
-    if (le16_to_cpu(id->oacs) & NVME_OACS_DBCS) {
+    size_t queues = 1 + c->max_polled + c->max_irqs;
+
+    if (le16_to_cpu(id->oacs) & NVME_OACS_DBCS &&
+        2 * queues * c->doorbell_stride <= NVME_PAGE_SIZE) {
         c->shadow = nvme_memory_alloc(&c->memory, 2 * NVME_PAGE_SIZE,
                                       &c->shadow_iova, NULL);
         set_shadow(c);
@@ -231,7 +239,8 @@ static int identify_controller(NvmeController *c, Error **errp)
     c->oncs = le16_to_cpu(id->oncs);
     c->oaes = le32_to_cpu(id->oaes);
     /* RTD3E, in microseconds */
-    c->shutdown_timeout_ms = MAX(le32_to_cpu(id->rtd3e) / 1000, SHUTDOWN_MS);
+    c->shutdown_timeout_ms = MIN(MAX(le32_to_cpu(id->rtd3e) / 1000, SHUTDOWN_MS),
+                                 SHUTDOWN_MAX_MS);
     init_shadow(c, id);
     return 0;
 }

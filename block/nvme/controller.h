@@ -168,6 +168,7 @@ struct NvmeController {
 
     QEMUBH *events_bh;
     bool is_handling;           /* events */
+    bool was_reset;             /* the namespace may have changed meanwhile */
 };
 
 /* controller.c: blocking, in the main loop or a worker thread.  0 or -errno. */

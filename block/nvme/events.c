@@ -22,8 +22,12 @@ typedef struct Task {
     NvmeController *c;
     uint8_t log;
     uint8_t data[NVME_PAGE_SIZE];
-    uint64_t n_blocks;
 } Task;
+
+typedef struct Size {
+    NvmeController *c;
+    uint64_t n_blocks;
+} Size;
 
 static int read_log(NvmeController *c, uint8_t log, void *data, size_t size)
 {
@@ -62,9 +66,9 @@ static int acknowledge(void *opaque)
 
 static int identify_size(void *opaque)
 {
-    Task *task = opaque;
+    Size *size = opaque;
 
-    return nvme_controller_identify_size(task->c, &task->n_blocks);
+    return nvme_controller_identify_size(size->c, &size->n_blocks);
 }
 
 /* Devices and exports above @bs look at its size again. */
@@ -79,17 +83,19 @@ static void GRAPH_RDLOCK tell_parents(BlockDriverState *bs)
     }
 }
 
-static void coroutine_fn namespace_changed(NvmeController *c, Task *task)
+static void coroutine_fn look_at_namespace(NvmeController *c)
 {
-    if (thread_pool_submit_co(identify_size, task) < 0 ||
-        task->n_blocks == c->n_blocks) {
+    Size size = { .c = c };
+
+    if (thread_pool_submit_co(identify_size, &size) < 0 ||
+        size.n_blocks == c->n_blocks) {
         return;
     }
-    trace_nvme_namespace_changed(c, c->n_blocks, task->n_blocks);
-    if (!task->n_blocks) {
+    trace_nvme_namespace_changed(c, c->n_blocks, size.n_blocks);
+    if (!size.n_blocks) {
         error_report("NVMe: namespace %" PRIu32 " has been removed", c->nsid);
     }
-    qatomic_set_u64(&c->n_blocks, task->n_blocks);
+    qatomic_set_u64(&c->n_blocks, size.n_blocks);
     bdrv_graph_co_rdlock();
     bdrv_co_refresh_total_sectors(c->bs, 0);
     bdrv_fast_changed(c->bs);
@@ -111,7 +117,7 @@ static void coroutine_fn handle(NvmeController *c, uint32_t event)
     }
     if (type == NVME_AER_TYPE_NOTICE &&
         info == NVME_AER_INFO_NOTICE_NS_ATTR_CHANGED) {
-        namespace_changed(c, task);
+        look_at_namespace(c);
     } else if (type == NVME_AER_TYPE_ERROR) {
         warn_report("NVMe: the controller reports an error (type %u, "
                     "information %#x)", type, info);
@@ -140,12 +146,20 @@ static void coroutine_fn events_co(void *opaque)
     NvmeController *c = opaque;
     uint32_t event;
 
-    while (qatomic_read(&c->state) == NVME_RUNNING && next_event(c, &event)) {
-        handle(c, event);
-    }
-    if (c->health.is_asked) {
-        thread_pool_submit_co(read_health, c);
-        c->health.is_asked = false;
+    for (;;) {
+        bool is_running = qatomic_read(&c->state) == NVME_RUNNING;
+
+        if (is_running && next_event(c, &event)) {
+            handle(c, event);
+        } else if (is_running && c->was_reset) {
+            c->was_reset = false;
+            look_at_namespace(c);
+        } else if (c->health.is_asked) {
+            thread_pool_submit_co(read_health, c);
+            c->health.is_asked = false;
+        } else {
+            break;
+        }
     }
     c->is_handling = false;
     bdrv_dec_in_flight(c->bs);

@@ -208,12 +208,12 @@ static void __attribute__((cold)) end_with_error(NvmeQueue *q, NvmeRequest *req,
                                                  uint16_t status, uint32_t tick)
 {
     bool was_aborted = qatomic_read(&req->aborted) == tick;
+    bool is_abort = (status & 0x7ff) == NVME_CMD_ABORT_REQ;
 
     qatomic_set_u64(&q->counters.errors, q->counters.errors + 1);
     trace_nvme_queue_error(q->c, q->id, req - q->req, status);
     if (++req->tries < MAX_TRIES &&
-        (nvme_status_is_transient(status) ||
-         (was_aborted && (status & 0x7ff) == NVME_CMD_ABORT_REQ))) {
+        (nvme_status_is_transient(status) || (was_aborted && is_abort))) {
         qatomic_set_u64(&q->counters.retries, q->counters.retries + 1);
         nvme_queue_put_command(q, req);
         return;

@@ -162,6 +162,8 @@ static void coroutine_fn recover_co(void *opaque)
         if (reset(c, trouble)) {
             on_queues(c, restart);
             set_state(c, NVME_RUNNING);
+            c->was_reset = true;
+            qemu_bh_schedule(c->events_bh);
         } else {
             nvme_controller_trouble(c, NVME_TROUBLE_DEAD,
                                     is_ending(c) ? "its node is closed"

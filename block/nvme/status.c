@@ -41,6 +41,8 @@ int nvme_status_to_errno(uint16_t status)
 /*
  * DNR is the controller's word that it is of no use.  Else these say that the
  * cause is of the moment; a medium's error is not tried again: the controller has.
+ * Nobody else sends aborts to this driver's queues, but one that comes late may hit
+ * the next command of the same identifier.
  */
 bool nvme_status_is_transient(uint16_t status)
 {
@@ -53,6 +55,7 @@ bool nvme_status_is_transient(uint16_t status)
     case NVME_COMMAND_INTERRUPTED:
     case NVME_NS_NOT_READY:
     case NVME_FORMAT_IN_PROGRESS:
+    case NVME_CMD_ABORT_REQ:
         return true;
     default:
         return false;

@@ -7,6 +7,7 @@
 #include <linux/vfio.h>
 #include "hw/pci/pci_regs.h"
 #include "qapi/error.h"
+#include "qemu/mmap-alloc.h"
 #include "qemu/truncated-memory.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
@@ -540,8 +541,12 @@ static void map_doorbells(VfioUser *u, const void *reply, size_t size,
         return;
     }
     index = n_fds > 1 ? area.index : 0;
-    /* what is behind the end of a file cannot be touched */
+    /*
+     * What is behind the end of a file cannot be touched; and a part of a huge page
+     * cannot be replaced, when it is made shorter.
+     */
     if (index < n_fds && !fstat(fds[index], &st) &&
+        qemu_fd_getpagesize(fds[index]) == qemu_real_host_page_size() &&
         (uint64_t)st.st_size >= area.offset + area.size &&
         st.st_size - (area.offset + area.size) >= info.offset) {
         nvme_vfio_map_doorbells(&u->t, fds[index], info.offset, &area);

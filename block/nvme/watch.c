@@ -108,13 +108,31 @@ static void look_at_queues(Look *look)
     }
 }
 
-/* What was seen of a controller that has been reset since is of no interest. */
+/* With the lock: what was seen of a controller is of no interest after a reset. */
+static bool is_of_now(const Look *look)
+{
+    return look->c->state == NVME_RUNNING && look->c->resets == look->resets;
+}
+
 static void tell(Look *look, unsigned what, const char *why)
 {
     QEMU_LOCK_GUARD(&look->c->lock);
-    if (look->c->state == NVME_RUNNING && look->c->resets == look->resets) {
+    if (is_of_now(look)) {
         nvme_controller_trouble(look->c, what, why);
     }
+}
+
+/* The command, if it still is the one that was seen; false: it has ended. */
+static bool mark_aborted(Look *look)
+{
+    NvmeRequest *req = &look->queue->req[look->cid];
+
+    QEMU_LOCK_GUARD(&look->c->lock);
+    if (!is_of_now(look) || qatomic_read(&req->tick) != look->tick) {
+        return false;
+    }
+    qatomic_set(&req->aborted, look->tick);
+    return true;
 }
 
 /* In a worker thread: registers and admin commands may take their time. */
@@ -130,9 +148,8 @@ static int ask_controller(void *opaque)
     } else if (look->is_stuck) {
         tell(look, NVME_TROUBLE_RESET | NVME_TROUBLE_SILENT,
              "a command timed out, and was not aborted");
-    } else if (look->queue) {
+    } else if (look->queue && mark_aborted(look)) {
         trace_nvme_watch_abort(look->c, look->queue->id, look->cid);
-        qatomic_set(&look->queue->req[look->cid].aborted, look->tick);
         nvme_admin_abort(look->c, look->queue, look->cid);
     }
     return 0;
