@@ -496,7 +496,7 @@ static void test_status_has_its_errno(void)
         { 0x002, -EINVAL, false },      /* Invalid Field in Command */
         { 0x004, -EIO, true },          /* Data Transfer Error */
         { 0x006, -EIO, true },          /* Internal Error */
-        { 0x007, -ETIMEDOUT, false },   /* Command Abort Requested */
+        { 0x007, -ETIMEDOUT, true },    /* Command Abort Requested */
         { 0x00b, -ENODEV, false },      /* Invalid Namespace or Format */
         { 0x013, -EINVAL, false },      /* PRP Offset Invalid */
         { 0x021, -EIO, true },          /* Command Interrupted */

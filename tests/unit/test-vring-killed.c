@@ -13,6 +13,7 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include "qapi/error.h"
+#include "qemu/bswap.h"
 #include "vring-driver.h"
 
 #define NUM 16
@@ -334,6 +335,45 @@ static void test_too_small(void)
     driver_free(d);
 }
 
+/* By a device that made the area for the largest ring that the driver may choose. */
+static void test_made_for_more(void)
+{
+    const size_t size = vring_inflight_size(2 * NUM, false);
+    g_autofree uint8_t *area = g_malloc0(size), *left = NULL;
+    Driver *d = driver_new(NUM, false, false, false, NULL);
+    unsigned answered = 0;
+    uint16_t id;
+    uint32_t len;
+
+    driver_add_simple(d);
+    driver_add_simple(d);
+    for (int turn = 0; turn < 2; turn++) {
+        Vring *vring = driver_ring(d);
+        VringElem *first, *second;
+
+        g_assert_true(vring_set_base(vring, 0, &error_abort));
+        g_assert_true(vring_set_inflight(vring, turn ? left : area, size,
+                                         &error_abort));
+        first = pop(vring);
+        second = pop(vring);
+        if (turn == 0) {
+            stw_he_p(area + 10, 2 * NUM);       /* desc_num, in the protocol */
+            left = g_memdup2(area, size);
+        }
+        vring_push(vring, first, 1);
+        vring_push(vring, second, 1);
+        if (turn == 1) {
+            vring_publish(vring);
+        }
+        vring_free(vring);
+    }
+    while (driver_collect(d, &id, &len)) {
+        answered++;
+    }
+    g_assert_cmpuint(answered, ==, 2);
+    driver_free(d);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -346,5 +386,6 @@ int main(int argc, char **argv)
     g_test_add_data_func("/vring-killed/spoilt/packed", GINT_TO_POINTER(true),
                          test_spoilt);
     g_test_add_func("/vring-killed/too-small", test_too_small);
+    g_test_add_func("/vring-killed/made-for-more", test_made_for_more);
     return g_test_run();
 }

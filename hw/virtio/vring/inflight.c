@@ -425,7 +425,8 @@ bool vring_set_inflight(Vring *vring, void *area, size_t size, Error **errp)
             split_begin(inflight, vring->at.used);
         }
     }
-    if (version != VERSION || num != vring->num) {
+    /* others make it for a split ring as large as it could be */
+    if (version != VERSION || num < vring->num || (packed && num > vring->num)) {
         error_setg(errp, "requests in flight are of version %u, in a virtqueue "
                    "of %u entries: not of version %u, of %u", version, num,
                    VERSION, vring->num);
