@@ -14,11 +14,10 @@ import time
 from pathlib import Path
 
 from nvme import connected
-from programs import BUILD, captured
+from programs import BUILD, SECONDS, captured
 
 TARGET = BUILD / "mq" / "tests" / "nvme-target" / "nvme-target"
 PING = BUILD / "mq" / "tests" / "nvme-target" / "nvmeping"
-SECONDS = 600           # for what a test waits for
 PAGE = 4096
 SIZE = 1 << 20          # of the memory that the controller sees
 IOVA = 0x100000000
