@@ -26,6 +26,7 @@ from qmp import Qmp
 
 MARK = "MQ: "
 PR_SET_PDEATHSIG = 1
+LAST_WORDS = 5          # seconds
 
 
 class VM:
@@ -77,13 +78,14 @@ class VM:
         return self
 
     def __exit__(self, kind, error, traceback):
+        processors = self._processors() if isinstance(error, GuestHang) else []
         self._process.kill()
         self._process.wait()
         for open_file in (*self._sockets.values(), *self._logs.values()):
             open_file.close()
         if isinstance(error, GuestHang):
             error.args = ("\n  ".join([f"{error}; the last it said was: {self._said}",
-                                       *self._console()[-5:]]),)
+                                       *processors, *self._console()[-5:]]),)
         return False
 
     @property
@@ -156,6 +158,17 @@ class VM:
             if "Kernel panic" in line:
                 return GuestPanic("the guest panicked: " + re.sub(r"^\[[ .\d]*\] ", "", line))
         return GuestReset("the guest reset or powered off the machine before it was done")
+
+    def _processors(self):
+        """Where they are, of a guest that hangs; QMP's log has all their registers."""
+        self._deadline.restart(LAST_WORDS)
+        try:
+            said = self.qmp.command("human-monitor-command",
+                                    {"command-line": "info registers -a"})
+        except (GuestError, KeyError, ValueError) as why:
+            return [f"its processors' registers are not to be had: {why}"]
+        return [" ".join(["CPU", *re.findall(r"^\d+|[ER]IP=\w+|HLT=\d", one)])
+                for one in said.split("CPU#")[1:]]
 
     def _console(self):
         log = self.folder / "console.log"
