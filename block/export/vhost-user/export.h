@@ -68,6 +68,7 @@
 typedef struct VuBlkExport VuBlkExport;
 typedef struct VuQueue VuQueue;
 typedef struct VuPostcopy VuPostcopy;
+typedef struct VuRequest VuRequest;
 
 /* mapping.c: a part of a file that the front-end shares */
 typedef struct VuMapping {
@@ -139,8 +140,9 @@ void vu_map_locate(const VuMap *map, VuRegionInfo *info);
 bool vu_map_register(VuBlkExport *vexp, const VuMap *map, Error **errp);
 
 /*
- * postcopy.c; the main loop.  advise: *@fd is the front-end's end of it.  hold: no
- * virtqueue runs, and none gets a new map, until the new memory is registered.
+ * postcopy.c; the main loop.  advise, listen and free: all virtqueues are idle.
+ * advise: *@fd is the front-end's end of it.  hold: no virtqueue runs, and none gets a
+ * new map, until the new memory is registered.
  */
 bool vu_postcopy_can(void);
 bool vu_postcopy_advise(VuBlkExport *vexp, int *fd, Error **errp);
@@ -156,6 +158,8 @@ void vu_postcopy_forget(VuMapping *mapping);
 void vu_postcopy_lose(VuBlkExport *vexp);
 bool vu_postcopy_is_lost(VuBlkExport *vexp);
 void vu_postcopy_free(VuBlkExport *vexp);
+/* While it listens: @req, which has header and status, is done; bytes that it wrote. */
+uint32_t coroutine_fn vu_postcopy_process(VuRequest *req);
 
 /* inflight.c: an area for each virtqueue */
 typedef struct VuInflight {
@@ -223,11 +227,11 @@ VuHandler vu_set_vring_num, vu_set_vring_addr, vu_set_vring_base,
           vu_set_vring_err, vu_set_vring_enable;
 
 /* A request; in memory of the ring. */
-typedef struct VuRequest {
+struct VuRequest {
     VringElem elem;
     VuQueue *queue;
     VirtioBlkPlain plain;
-} VuRequest;
+};
 
 typedef enum VuPhase {
     VU_IDLE,
@@ -267,6 +271,7 @@ struct VuQueue {
     /* its thread's */
     bool attached;
     bool polled;                /* kicks are off */
+    bool postcopy;              /* it listens */
     bool put_off;               /* atomic; until there is more memory */
     bool publishing;            /* publish() will be called */
     QEMUBH *pass_bh;            /* while it is attached */

@@ -318,14 +318,21 @@ static bool coroutine_fn postcopy_advise(VuBlkExport *vexp, VuMessage *msg,
                                          Error **errp)
 {
     msg->header.size = 0;
+    vu_queues_hold(vexp);
     msg->replied = vu_postcopy_advise(vexp, &msg->reply_fd, errp);
+    vu_queues_release(vexp);
     return msg->replied;
 }
 
 static bool coroutine_fn postcopy_listen(VuBlkExport *vexp, VuMessage *msg,
                                          Error **errp)
 {
-    return vu_postcopy_listen(vexp, errp);
+    bool ok;
+
+    vu_queues_hold(vexp);
+    ok = vu_postcopy_listen(vexp, errp);
+    vu_queues_release(vexp);
+    return ok;
 }
 
 /*
@@ -363,7 +370,9 @@ static bool coroutine_fn postcopy_end(VuBlkExport *vexp, VuMessage *msg,
                    "no postcopy migration was advised");
         return false;
     }
+    vu_queues_hold(vexp);
     vu_postcopy_free(vexp);
+    vu_queues_release(vexp);
     vu_message_answer_u64(msg, 0);
     return true;
 }

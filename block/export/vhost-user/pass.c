@@ -151,10 +151,14 @@ static void coroutine_fn process(void *opaque)
     VuRequest *req = opaque;
     VuQueue *q = req->queue;
     VringElem *elem = &req->elem;
-    /* a copy, of which what it has looked at is cut off: those are still written */
-    g_autofree struct iovec *sg = g_memdup2(elem->sg, sizeof(*sg) *
-                                            (elem->out_num + elem->in_num));
+    g_autofree struct iovec *sg = NULL;
 
+    if (unlikely(q->postcopy)) {
+        answer_later(req, vu_postcopy_process(req));
+        return;
+    }
+    /* a copy, of which what it has looked at is cut off: those are still written */
+    sg = g_memdup2(elem->sg, sizeof(*sg) * (elem->out_num + elem->in_num));
     answer_later(req, virtio_blk_process_req(&q->vexp->handler,
                                              sg + elem->out_num, sg,
                                              elem->in_num, elem->out_num));
@@ -166,7 +170,7 @@ static void serve(VuQueue *q, VuRequest *req, bool tell_now)
     VringElem *elem = &req->elem;
 
     req->queue = q;
-    if (blk_fast_is_open(handler->blk) &&
+    if (blk_fast_is_open(handler->blk) && likely(!q->postcopy) &&
         virtio_blk_plain_parse(&req->plain, elem->sg + elem->out_num,
                                elem->in_num, elem->sg, elem->out_num,
                                handler->logical_block_size, handler->writable)) {
@@ -275,6 +279,7 @@ static void attach(VuQueue *q)
 
     q->attached = true;
     q->polled = false;
+    q->postcopy = vu_postcopy_listens(q->vexp);
     qatomic_set(&q->put_off, false);
     vring_set_kicks(q->vring, true);
     q->pass_bh = aio_bh_new(ctx, pass_again, q);

@@ -14,9 +14,16 @@
  * The main loop waits as any thread does, for instance in the used index of a ring
  * that starts, and then cannot see that the front-end has gone.  A thread looks for
  * that.  What was shared becomes a file without an end, as one that was truncated
- * (truncated-memory.h), so that I/O of pages that will never come fails: zeroes in
- * their place would be written to the disk.  A front-end that stays and brings no
- * page holds up who waits for it: nothing tells it from one whose migration is slow.
+ * (truncated-memory.h), so that nobody waits any more.  A front-end that stays and
+ * brings no page holds up who waits for it: nothing tells it from one whose migration
+ * is slow.
+ *
+ * Pages that will never come read as zeroes then, which are not to be written to the
+ * disk.  So a request's header and data are fetched before anything is done with them,
+ * and it fails if the front-end has gone by then.
+ *
+ * Threads of virtqueues look at a VuPostcopy too, while it listens: it is made, begins
+ * to listen, and ends, while they are idle.
  */
 
 #include "qemu/osdep.h"
@@ -24,16 +31,23 @@
 #include <sys/mman.h>
 #include "qapi/error.h"
 #include "qemu/atomic.h"
+#include "qemu/co-shared-resource.h"
 #include "qemu/event_notifier.h"
+#include "qemu/iov.h"
 #include "qemu/lockable.h"
 #include "qemu/madvise.h"
+#include "qemu/memalign.h"
 #include "qemu/memfd.h"
 #include "qemu/thread.h"
+#include "qemu/units.h"
 #include "qemu/userfaultfd.h"
 #include "export.h"
 
 /* of memory of the two kinds that a front-end can share */
 #define FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MISSING_HUGETLBFS)
+
+/* Data of an export's requests that are fetched: others wait. */
+#define FETCHED_MAX (64 * MiB)
 
 struct VuPostcopy {
     int uffd;
@@ -44,6 +58,7 @@ struct VuPostcopy {
     QemuThread watcher;         /* while it listens */
     EventNotifier end;          /* of the watcher */
     bool lost;                  /* atomic; the front-end has gone */
+    SharedResource *fetched;    /* bytes */
     QLIST_HEAD(, VuMapping) mappings;   /* that are registered */
 };
 
@@ -135,6 +150,7 @@ bool vu_postcopy_advise(VuBlkExport *vexp, int *fd, Error **errp)
     vu_postcopy_free(vexp);     /* one that came to nothing */
     postcopy = vexp->postcopy = g_new0(VuPostcopy, 1);
     postcopy->socket = vexp->sioc->fd;
+    postcopy->fetched = shres_create(FETCHED_MAX);
     postcopy->empty = memfd_create("vhost-user-empty", MFD_CLOEXEC);
     postcopy->uffd = uffd_create_fd(FEATURES, true);
     *fd = postcopy->uffd < 0 ? -1 : qemu_dup(postcopy->uffd);
@@ -215,6 +231,55 @@ void vu_postcopy_forget(VuMapping *mapping)
     }
 }
 
+/* Into @header and @data; false if it has not all come. */
+static bool fetch(VuPostcopy *postcopy, const VringElem *elem,
+                  struct virtio_blk_outhdr *header, void *data, size_t size)
+{
+    iov_to_buf(elem->sg, elem->out_num, 0, header, sizeof(*header));
+    iov_to_buf(elem->sg, elem->out_num, sizeof(*header), data, size);
+    /* what was read; then whether it was there, as lose() says before it is not */
+    smp_rmb();
+    return !qatomic_read(&postcopy->lost);
+}
+
+static void fail(const struct iovec *in, unsigned in_num)
+{
+    uint8_t status = VIRTIO_BLK_S_IOERR;
+
+    iov_from_buf(in, in_num, iov_size(in, in_num) - 1, &status, sizeof(status));
+}
+
+uint32_t coroutine_fn vu_postcopy_process(VuRequest *req)
+{
+    VuPostcopy *postcopy = req->queue->vexp->postcopy;
+    VirtioBlkHandler *handler = &req->queue->vexp->handler;
+    const VringElem *elem = &req->elem;
+    unsigned in_num = elem->in_num;
+    /* a copy, of which the status is cut off */
+    g_autofree struct iovec *in = g_memdup2(elem->sg + elem->out_num,
+                                            sizeof(*in) * in_num);
+    uint32_t in_len = iov_size(in, in_num);
+    struct virtio_blk_outhdr header;
+    size_t size = iov_size(elem->sg, elem->out_num) - sizeof(header);
+    uint64_t share = MIN(size, FETCHED_MAX);
+    struct iovec out[] = {
+        { .iov_base = &header, .iov_len = sizeof(header) },
+        { .iov_len = size },
+    };
+
+    co_get_from_shres(postcopy->fetched, share);
+    out[1].iov_base = blk_try_blockalign(handler->blk, size);
+    if (out[1].iov_base &&
+        fetch(postcopy, elem, &header, out[1].iov_base, size)) {
+        virtio_blk_process_req(handler, in, out, in_num, G_N_ELEMENTS(out));
+    } else {
+        fail(in, in_num);
+    }
+    qemu_vfree(out[1].iov_base);
+    co_put_to_shres(postcopy->fetched, share);
+    return in_len;
+}
+
 void vu_postcopy_free(VuBlkExport *vexp)
 {
     VuPostcopy *postcopy = vexp->postcopy;
@@ -239,6 +304,7 @@ void vu_postcopy_free(VuBlkExport *vexp)
     }
     vu_close(&postcopy->empty);
     vu_close(&postcopy->uffd);
+    shres_destroy(postcopy->fetched);
     g_free(postcopy);
     vexp->postcopy = NULL;
 }
