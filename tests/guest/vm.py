@@ -160,15 +160,19 @@ class VM:
         return GuestReset("the guest reset or powered off the machine before it was done")
 
     def _processors(self):
-        """Where they are, of a guest that hangs; QMP's log has all their registers."""
+        """Where they are, and their interrupts, of a guest that hangs; QMP's log has all."""
+        def hmp(line):
+            return self.qmp.command("human-monitor-command", {"command-line": line})
+
         self._deadline.restart(LAST_WORDS)
         try:
-            said = self.qmp.command("human-monitor-command",
-                                    {"command-line": "info registers -a"})
+            return [" ".join(["CPU", *re.findall(r"^\d+|[ER]IP=\w+|HLT=\d", registers),
+                              *re.findall(r"\b(?:ISR|IRR)\s.*|\w+_count = \d+",
+                                          hmp(f"info lapic {number}"))])
+                    for number, registers in
+                    enumerate(hmp("info registers -a").split("CPU#")[1:])]
         except (GuestError, KeyError, ValueError) as why:
             return [f"its processors' registers are not to be had: {why}"]
-        return [" ".join(["CPU", *re.findall(r"^\d+|[ER]IP=\w+|HLT=\d", one)])
-                for one in said.split("CPU#")[1:]]
 
     def _console(self):
         log = self.folder / "console.log"
