@@ -82,7 +82,7 @@ static void apply_limits(BdrvFastPath *path, const BlockLimits *bl)
 static uint32_t GRAPH_RDLOCK resolve(BlockBackend *blk, BdrvFastPath *path)
 {
     BlockDriverState *bs;
-    bool write_through;
+    bool write_through, no_flush = false;
     uint64_t perm;
     uint32_t reasons = blk_fast_step(blk, &bs, &perm, &write_through);
 
@@ -116,7 +116,12 @@ static uint32_t GRAPH_RDLOCK resolve(BlockBackend *blk, BdrvFastPath *path)
         path->node_offset[path->n_nodes] = path->offset;
         path->n_nodes++;
         path->ops &= step.ops & node_ops(bs, perm);
+        no_flush |= bs->open_flags & BDRV_O_NO_FLUSH;
         apply_limits(path, &bs->bl);
+        if (!QEMU_IS_ALIGNED(path->offset, bs->bl.request_alignment)) {
+            /* aligned requests are not aligned here: the block layer pads them */
+            reasons |= REASON(NO_DRIVER_SUPPORT);
+        }
         /* as bdrv_getlength(), without asking a driver whose length varies */
         path->length = MIN(path->length,
                            MIN(step.length, bs->total_sectors * BDRV_SECTOR_SIZE)
@@ -132,6 +137,11 @@ static uint32_t GRAPH_RDLOCK resolve(BlockBackend *blk, BdrvFastPath *path)
         bs = step.next;
     }
 
+    if (no_flush) {
+        /* the block layer drops it, whoever asks */
+        path->write_flags = 0;
+        path->supported_flags &= ~BDRV_REQ_FUA;
+    }
     path->length = MAX(path->length, 0);
     path->max_transfer = MIN(path->max_transfer, path->length);
     return reasons;

@@ -239,6 +239,25 @@ static void test_raw_window(void)
     blk_unref(blk);
 }
 
+/* Requests that are aligned above the offset of raw are not below. */
+static void test_raw_window_unaligned(void)
+{
+    BlockBackend *blk = fast_leaf_open(
+        "{\"driver\":\"raw\",\"offset\":32256,\"file\":" LEAF "}");
+    Request *r = qemu_memalign(FAST_LEAF_ALIGN, sizeof(*r));
+    unsigned before = fast_leaf.fast;
+
+    memset(r->buf, 0xcd, sizeof(r->buf));
+    g_assert_cmpint(run(blk, r, BLK_FAST_WRITE, 4096, 4096, 0), ==, 0);
+    g_assert_cmpuint(fast_leaf.fast, ==, before);
+    g_assert_cmphex(fast_leaf.data[32256 + 4095], !=, 0xcd);
+    g_assert_cmphex(fast_leaf.data[32256 + 4096], ==, 0xcd);
+    g_assert_cmphex(fast_leaf.data[32256 + 8191], ==, 0xcd);
+    g_assert_cmphex(fast_leaf.data[32256 + 8192], !=, 0xcd);
+    qemu_vfree(r);
+    blk_unref(blk);
+}
+
 /* At once, later, an error, or sent the ordinary way: each once, with its data. */
 static void test_answers(void)
 {
@@ -284,6 +303,26 @@ static void test_fua(void)
     fast_leaf_settle();
     run(blk, r, BLK_FAST_WRITE, 0, 4096, 0);
     g_assert_true(fast_leaf.last_flags & BDRV_REQ_FUA);
+    qemu_vfree(r);
+    blk_unref(blk);
+}
+
+/* But for nodes that are not flushed, where it is dropped. */
+static void test_fua_without_flush(void)
+{
+    BlockBackend *blk = fast_leaf_open("{\"driver\":\"raw\",\"cache\":{\"no-flush\":true},"
+                                       "\"file\":" LEAF "}");
+    Request *r = qemu_memalign(FAST_LEAF_ALIGN, sizeof(*r));
+    unsigned before = fast_leaf.fast;
+
+    memset(r, 0, sizeof(*r));
+    blk_set_enable_write_cache(blk, false);
+    fast_leaf_settle();
+    g_assert_cmpint(run(blk, r, BLK_FAST_WRITE, 0, 4096, 0), ==, 0);
+    g_assert_cmpuint(fast_leaf.fast, ==, before + 1);
+    g_assert_false(fast_leaf.last_flags & BDRV_REQ_FUA);
+    g_assert_cmpint(run(blk, r, BLK_FAST_WRITE, 0, 4096, BDRV_REQ_FUA), ==, 0);
+    g_assert_cmpuint(fast_leaf.fast, ==, before + 1);
     qemu_vfree(r);
     blk_unref(blk);
 }
@@ -549,8 +588,10 @@ int main(int argc, char **argv)
     g_test_add_func("/fast-path/reasons-at-run-time", test_reasons_at_run_time);
     g_test_add_func("/fast-path/not-for-the-path", test_not_for_the_path);
     g_test_add_func("/fast-path/raw-window", test_raw_window);
+    g_test_add_func("/fast-path/raw-window-unaligned", test_raw_window_unaligned);
     g_test_add_func("/fast-path/answers", test_answers);
     g_test_add_func("/fast-path/fua", test_fua);
+    g_test_add_func("/fast-path/fua-without-flush", test_fua_without_flush);
     g_test_add_func("/fast-path/flush-covers-fast-writes",
                     test_flush_covers_fast_writes);
     g_test_add_func("/fast-path/drain", test_drain);
