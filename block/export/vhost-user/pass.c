@@ -300,7 +300,7 @@ static void detach(VuQueue *q)
 
 void vu_pass_sync(VuQueue *q)
 {
-    bool run = qatomic_read(&q->run);
+    bool run = qatomic_load_acquire(&q->run);
 
     if (run && !q->attached) {
         attach(q);
@@ -315,6 +315,7 @@ void vu_pass_set_map(VuQueue *q, void *map)
         return;
     }
     vring_set_map(q->vring, map);
+    tell(q);                    /* of answers that waited for it */
     if (q->attached && q->put_off) {
         qatomic_set(&q->put_off, false);
         qemu_bh_schedule(q->pass_bh);

@@ -267,6 +267,10 @@ uint32_t coroutine_fn vu_postcopy_process(VuRequest *req)
         { .iov_len = size },
     };
 
+    if (size > BDRV_REQUEST_MAX_BYTES) {
+        fail(in, in_num);
+        return in_len;
+    }
     co_get_from_shres(postcopy->fetched, share);
     out[1].iov_base = blk_try_blockalign(handler->blk, size);
     if (out[1].iov_base &&

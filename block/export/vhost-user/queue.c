@@ -151,8 +151,11 @@ static void start(VuQueue *q)
 static void stop(VuQueue *q)
 {
     q->phase = VU_STOPPING;
-    qatomic_set(&q->run, false);
-    post(q, sync_bh, q);
+    /* posted; then it is not to run: its thread, which may see that at once, says once
+     * that it is idle */
+    qatomic_inc(&q->posted);
+    qatomic_store_release(&q->run, false);
+    aio_bh_schedule_oneshot(q->ctx, sync_bh, q);
 }
 
 void vu_queue_update(VuQueue *q)
