@@ -35,6 +35,11 @@ static void begin_end(VuBlkExport *vexp)
     qio_channel_shutdown(QIO_CHANNEL(vexp->sioc), QIO_CHANNEL_SHUTDOWN_BOTH,
                          NULL);
     vu_queues_update(vexp);
+    if (vexp->waits) {
+        /* for what may not happen any more; not from here, see vu_drop()'s callers */
+        vexp->waits = false;
+        aio_co_schedule(qemu_get_aio_context(), vexp->co);
+    }
 }
 
 void vu_drop(VuBlkExport *vexp, Error *err)

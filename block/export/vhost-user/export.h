@@ -265,6 +265,7 @@ struct VuQueue {
 
     /* from one to the other */
     bool run;                   /* atomic; written by the main loop */
+    bool recovering;            /* atomic; has requests of an earlier process */
     unsigned posted;            /* atomic; bottom halves on their way there */
     Error *error;               /* atomic; written by its thread, once a connection */
 
@@ -285,6 +286,8 @@ void vu_queues_update(VuBlkExport *vexp);
 /* It is idle, and stays so until it is released. */
 void coroutine_fn vu_queue_hold(VuQueue *q);
 void vu_queue_release(VuQueue *q);
+/* It has taken what an earlier process had in flight, unless it is not to run. */
+void coroutine_fn vu_queue_recover(VuQueue *q);
 void coroutine_fn vu_queues_hold(VuBlkExport *vexp);
 void vu_queues_release(VuBlkExport *vexp);
 /* @fn in the thread that has it; returns when it was done. */
@@ -309,6 +312,7 @@ bool vu_pass_is_idle(VuQueue *q);
 void vu_queue_is_idle(VuQueue *q);
 void vu_queue_is_broken(VuQueue *q, Error *err);
 void vu_queue_is_put_off(VuQueue *q);
+void vu_queue_is_recovered(VuQueue *q);
 /* One has been so for as long as a front-end may take to bring memory. */
 void vu_queues_lose_patience(void *opaque);
 

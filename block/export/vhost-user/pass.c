@@ -212,6 +212,11 @@ static void pass(VuQueue *q)
         }
     }
     tell(q);
+    if (unlikely(qatomic_read(&q->recovering)) &&
+        !vring_is_recovering(q->vring)) {
+        qatomic_set(&q->recovering, false);
+        vu_queue_is_recovered(q);
+    }
     if (n == PASS_MAX && !q->polled) {
         qemu_bh_schedule(q->pass_bh);
     }

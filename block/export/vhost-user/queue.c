@@ -53,13 +53,19 @@ static void post(VuQueue *q, QEMUBHFunc *bh, void *opaque)
     aio_bh_schedule_oneshot(q->ctx, bh, opaque);
 }
 
-/* Whether the front-end and the block layer let it run. */
-static bool is_wanted(VuQueue *q)
+/* Whether the front-end lets it run, and no message at work keeps it from it. */
+static bool is_started(VuQueue *q)
 {
     VuBlkExport *vexp = q->vexp;
 
-    return vexp->sioc && !vexp->dropped && vexp->drains == 0 && q->holds == 0 &&
+    return vexp->sioc && !vexp->dropped && q->holds == 0 &&
            q->kick_fd >= 0 && q->enabled && q->has_addr && q->num;
+}
+
+/* And the block layer. */
+static bool is_wanted(VuQueue *q)
+{
+    return is_started(q) && q->vexp->drains == 0;
 }
 
 bool vu_queue_locate(VuQueue *q, const VuMap *map, VringConfig *config)
@@ -124,6 +130,7 @@ static bool make_ring(VuQueue *q, Error **errp)
     }
     q->vring = vring;
     q->has_place = false;
+    q->recovering = vring_is_recovering(vring);
     return true;
 }
 
@@ -232,6 +239,18 @@ void vu_queue_is_put_off(VuQueue *q)
     aio_bh_schedule_oneshot(qemu_get_aio_context(), put_off_bh, q);
 }
 
+static void recovered_bh(void *opaque)
+{
+    VuQueue *q = opaque;
+
+    vu_connection_wake(q->vexp);
+}
+
+void vu_queue_is_recovered(VuQueue *q)
+{
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), recovered_bh, q);
+}
+
 void vu_queues_lose_patience(void *opaque)
 {
     VuBlkExport *vexp = opaque;
@@ -273,6 +292,13 @@ void vu_queue_release(VuQueue *q)
 {
     q->holds--;
     vu_queue_update(q);
+}
+
+void coroutine_fn vu_queue_recover(VuQueue *q)
+{
+    while (is_started(q) && qatomic_read(&q->recovering)) {
+        vu_connection_wait(q->vexp);
+    }
 }
 
 void coroutine_fn vu_queues_hold(VuBlkExport *vexp)
@@ -346,6 +372,7 @@ void vu_queue_renew(VuQueue *q)
         q->base = vring_base(q->vring);
         vring_free(q->vring);
         q->vring = NULL;
+        q->recovering = false;
     }
 }
 

@@ -86,15 +86,21 @@ bool coroutine_fn vu_set_vring_base(VuBlkExport *vexp, VuMessage *msg,
     return true;
 }
 
-/* Stops the virtqueue, until it gets another descriptor for kicks. */
+/*
+ * Stops the virtqueue, until it gets another descriptor for kicks.  Who goes on from
+ * the base does not have the memory of requests in flight: none is left in it.
+ */
 bool coroutine_fn vu_get_vring_base(VuBlkExport *vexp, VuMessage *msg,
                                     Error **errp)
 {
-    VuQueue *q = find_to_renew(vexp, msg->number.index, errp);
+    VuQueue *q = find(vexp, msg->number.index, errp);
 
     if (!q) {
         return false;
     }
+    vu_queue_recover(q);
+    vu_queue_hold(q);
+    vu_queue_renew(q);
     vu_close(&q->kick_fd);
     vu_close(&q->call_fd);
     vu_queue_release(q);

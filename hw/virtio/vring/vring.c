@@ -520,6 +520,11 @@ bool vring_is_empty(Vring *vring)
     return vring->layout->is_empty(vring);
 }
 
+bool vring_is_recovering(const Vring *vring)
+{
+    return vring->inflight && vring_inflight_has_more(vring->inflight);
+}
+
 void vring_set_kicks(Vring *vring, bool on)
 {
     if (vring->mapped) {

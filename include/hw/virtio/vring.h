@@ -199,6 +199,9 @@ bool vring_is_broken(const Vring *vring);
  */
 bool vring_set_inflight(Vring *vring, void *area, size_t size, Error **errp);
 
+/* Some of those are yet to be popped: who goes on with the ring's state lacks them. */
+bool vring_is_recovering(const Vring *vring);
+
 /* Bytes of an area for a ring of @num slots, a multiple of 64. */
 size_t vring_inflight_size(uint16_t num, bool packed);
 
