@@ -66,7 +66,8 @@ def known(host, ask):
 
 def probe(host, accel, seconds=PROBE_SECONDS, args=()):
     """Boot the kernel on its own; returns whether it ran, and what was seen."""
-    guest = host.vm(f"probe-{accel.name}", accel=accel, seconds=seconds, args=args)
+    guest = host.vm(f"probe-{accel.name}", accel=accel, seconds=seconds, args=args,
+                    last_words=PROBE_SECONDS)
     try:
         with guest:
             guest.message()

@@ -26,17 +26,18 @@ from qmp import Qmp
 
 MARK = "MQ: "
 PR_SET_PDEATHSIG = 1
-LAST_WORDS = 5          # seconds
+LAST_WORDS = 60         # seconds
 
 
 class VM:
     """A guest that runs inside a `with`. Its logs are in `folder`: console, guest, qmp, qemu."""
 
     def __init__(self, qemu, kernel, folder, accel, initramfs=None, seconds=60, memory="512M",
-                 cpus=2, environment=None, args=()):
-        """`environment` is what the guest's init finds in its environment; `args` go to QEMU."""
+                 cpus=2, environment=None, args=(), last_words=LAST_WORDS):
+        """`environment` is what the guest's init finds in its environment; `args` go to QEMU;
+        for `last_words` seconds QEMU may say where the processors of a guest that hangs are."""
         self.folder = Path(folder)
-        self._seconds = seconds
+        self._seconds, self._last_words = seconds, last_words
         # a loaded host lets the kernel's check of the timer fail
         words = ["console=ttyS0", "quiet", "panic=-1", "no_timer_check"]
         words += [f"{name}={value}" for name, value in (environment or {}).items()]
@@ -164,7 +165,7 @@ class VM:
         def hmp(line):
             return self.qmp.command("human-monitor-command", {"command-line": line})
 
-        self._deadline.restart(LAST_WORDS)
+        self._deadline.restart(self._last_words)
         try:
             return [" ".join(["CPU", *re.findall(r"^\d+|[ER]IP=\w+|HLT=\d", registers),
                               *re.findall(r"\b(?:ISR|IRR)\s.*|\w+_count = \d+",
