@@ -151,7 +151,8 @@ def faults(packed):
 
 
 def scribble(place, seconds, seed):
-    """Another process, which writes to descriptors and tables, and to the indexes, all the time."""
+    """Another process, which writes to descriptors and tables, and to the indexes, all the time;
+    until it is killed, or so many seconds have passed."""
     pid = os.fork()
     if pid:
         return pid
