@@ -131,6 +131,7 @@ def parse() -> argparse.Namespace:
                    help='folder of the logs (default: build/check)')
     p.add_argument('--source', type=Path, default=SOURCE, help=argparse.SUPPRESS)
     p.add_argument('--data', type=Path, default=reference.HERE, help=argparse.SUPPRESS)
+    p.add_argument('--grace', type=float, default=process.GRACE, help=argparse.SUPPRESS)
     p.add_argument('--record', action='store_true',
                    help="write the reference from this build, which must be the unpatched base's")
     p.add_argument('name', nargs='*', help='only tests with this in their name (may have * and ?)')
@@ -155,7 +156,7 @@ class Run:
                     'LC_ALL': 'C.UTF-8', 'PYTHONDONTWRITEBYTECODE': '1'}
 
     def groups(self, groups: List[Group]) -> None:
-        self.runner = process.Runner(process.Scratch(self.out))
+        self.runner = process.Runner(process.Scratch(self.out), self.args.grace)
         try:
             for group in groups:
                 self.group(group)

@@ -20,7 +20,7 @@ from .model import Finished, Test
 
 PR_SET_CHILD_SUBREAPER = 36
 MARK = 'MQ_CHECK_TEST'
-GRACE = 10      # seconds for what a test has just told to end
+GRACE = 300     # seconds for what a test has just told to end, on a host that stands still
 
 
 class Scratch:
@@ -56,8 +56,9 @@ class Scratch:
 class Runner:
     """Starts and ends processes for any number of threads."""
 
-    def __init__(self, scratch: Scratch):
+    def __init__(self, scratch: Scratch, grace: float):
         self.scratch = scratch
+        self.grace = grace
         self._lock = threading.Lock()       # guards _running against the orphan hunt
         self._running: Set[subprocess.Popen] = set()
         self._stopped = False
@@ -85,7 +86,7 @@ class Runner:
                 timed_out = True
                 killpg(proc.pid)
                 proc.wait()
-            left = self._end_orphans(mark, grace=0 if timed_out else GRACE)
+            left = self._end_orphans(mark, grace=0 if timed_out else self.grace)
             killpg(proc.pid)
             with self._lock:
                 self._running.discard(proc)
