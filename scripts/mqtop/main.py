@@ -14,7 +14,7 @@ from .names import short
 from .qmp import Error, Socket
 from .sample import Collector
 
-PATIENCE = 10       # seconds for an answer; on the live screen a user sees the wait, and can quit
+PATIENCE = 60       # seconds for an answer; on the live screen a user sees the wait, and can quit
 
 
 class Parser(argparse.ArgumentParser):

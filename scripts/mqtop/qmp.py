@@ -8,7 +8,7 @@ import stat
 import struct
 import time
 
-GREETING_SECONDS = 3
+GREETING_SECONDS = 10
 
 
 class Error(Exception):
