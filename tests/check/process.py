@@ -125,7 +125,7 @@ class Runner:
         while True:
             with self._lock:
                 alive = [c for c in self._reap(mark) if c[0] not in beyond]
-                if alive and time.monotonic() >= give_up:
+                if alive and (self._stopped or time.monotonic() >= give_up):
                     for pid, name in alive:
                         names.append(f'{name} (pid {pid})')
                         try:

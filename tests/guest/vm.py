@@ -79,11 +79,13 @@ class VM:
         return self
 
     def __exit__(self, kind, error, traceback):
-        processors = self._processors() if isinstance(error, GuestHang) else []
-        self._process.kill()
-        self._process.wait()
-        for open_file in (*self._sockets.values(), *self._logs.values()):
-            open_file.close()
+        try:
+            processors = self._processors() if isinstance(error, GuestHang) else []
+        finally:
+            self._process.kill()
+            self._process.wait()
+            for open_file in (*self._sockets.values(), *self._logs.values()):
+                open_file.close()
         if isinstance(error, GuestHang):
             error.args = ("\n  ".join([f"{error}; the last it said was: {self._said}",
                                        *processors, *self._console()[-5:]]),)
@@ -172,7 +174,8 @@ class VM:
                                           hmp(f"info lapic {number}"))])
                     for number, registers in
                     enumerate(hmp("info registers -a").split("CPU#")[1:])]
-        except (GuestError, KeyError, ValueError) as why:
+        except (GuestError, AttributeError, ValueError) as why:
+            # among them the late answer to a command that was given up
             return [f"its processors' registers are not to be had: {why}"]
 
     def _console(self):

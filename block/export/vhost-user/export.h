@@ -154,6 +154,8 @@ void vu_postcopy_release(VuBlkExport *vexp);
 bool vu_postcopy_register(VuBlkExport *vexp, VuMapping *mapping, Error **errp);
 /* Before it is unmapped, in any thread. */
 void vu_postcopy_forget(VuMapping *mapping);
+/* All memory has come: nobody waits for it. */
+void vu_postcopy_come(VuBlkExport *vexp);
 /* The front-end has gone: nobody waits for it. */
 void vu_postcopy_lose(VuBlkExport *vexp);
 bool vu_postcopy_is_lost(VuBlkExport *vexp);
@@ -286,7 +288,10 @@ void vu_queues_update(VuBlkExport *vexp);
 /* It is idle, and stays so until it is released. */
 void coroutine_fn vu_queue_hold(VuQueue *q);
 void vu_queue_release(VuQueue *q);
-/* It has taken what an earlier process had in flight, unless it is not to run. */
+/*
+ * It has taken what an earlier process had in flight, unless it is not to run.  Before
+ * it is stopped: who goes on from its base does not have the memory with those.
+ */
 void coroutine_fn vu_queue_recover(VuQueue *q);
 void coroutine_fn vu_queues_hold(VuBlkExport *vexp);
 void vu_queues_release(VuBlkExport *vexp);

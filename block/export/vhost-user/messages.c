@@ -370,6 +370,8 @@ static bool coroutine_fn postcopy_end(VuBlkExport *vexp, VuMessage *msg,
                    "no postcopy migration was advised");
         return false;
     }
+    /* who waits for a page may do so since it came: the front-end wakes nobody more */
+    vu_postcopy_come(vexp);
     vu_queues_hold(vexp);
     vu_postcopy_free(vexp);
     vu_queues_release(vexp);

@@ -284,10 +284,27 @@ uint32_t coroutine_fn vu_postcopy_process(VuRequest *req)
     return in_len;
 }
 
+static void unregister(VuPostcopy *postcopy)
+{
+    VuMapping *mapping, *next;
+
+    QEMU_LOCK_GUARD(&lock);
+    QLIST_FOREACH_SAFE(mapping, &postcopy->mappings, next, next) {
+        /* also wakes: the front-end may keep its descriptor */
+        uffd_unregister_memory(postcopy->uffd, mapping->base, mapping->length);
+        mapping->postcopy = NULL;
+        QLIST_REMOVE(mapping, next);
+    }
+}
+
+void vu_postcopy_come(VuBlkExport *vexp)
+{
+    unregister(vexp->postcopy);
+}
+
 void vu_postcopy_free(VuBlkExport *vexp)
 {
     VuPostcopy *postcopy = vexp->postcopy;
-    VuMapping *mapping, *next;
 
     if (!postcopy) {
         return;
@@ -297,15 +314,7 @@ void vu_postcopy_free(VuBlkExport *vexp)
         qemu_thread_join(&postcopy->watcher);
         event_notifier_cleanup(&postcopy->end);
     }
-    WITH_QEMU_LOCK_GUARD(&lock) {
-        QLIST_FOREACH_SAFE(mapping, &postcopy->mappings, next, next) {
-            /* also wakes: the front-end may keep its descriptor */
-            uffd_unregister_memory(postcopy->uffd, mapping->base,
-                                   mapping->length);
-            mapping->postcopy = NULL;
-            QLIST_REMOVE(mapping, next);
-        }
-    }
+    unregister(postcopy);
     vu_close(&postcopy->empty);
     vu_close(&postcopy->uffd);
     shres_destroy(postcopy->fetched);

@@ -134,19 +134,27 @@ static bool make_ring(VuQueue *q, Error **errp)
     return true;
 }
 
+/* There is a ring; the front-end is dropped if there cannot be. */
+static bool have_ring(VuQueue *q)
+{
+    Error *err = NULL;
+
+    if (q->vring || make_ring(q, &err)) {
+        return true;
+    }
+    if (err) {
+        error_prepend(&err, "virtqueue %u: ", q->index);
+        vu_drop(q->vexp, err);
+    }
+    return false;
+}
+
 static void start(VuQueue *q)
 {
     AioContext *ctx = blk_exp_queue_ctx(&q->vexp->export, q->index);
-    Error *err = NULL;
 
-    if (!ctx) {
-        return;                 /* between two of them, in a drained section */
-    }
-    if (!q->vring && !make_ring(q, &err)) {
-        if (err) {
-            error_prepend(&err, "virtqueue %u: ", q->index);
-            vu_drop(q->vexp, err);
-        }
+    /* without one: between two of them, in a drained section */
+    if (!ctx || !have_ring(q)) {
         return;
     }
     q->ctx = ctx;
@@ -296,6 +304,9 @@ void vu_queue_release(VuQueue *q)
 
 void coroutine_fn vu_queue_recover(VuQueue *q)
 {
+    if (is_started(q) && q->phase == VU_IDLE) {
+        have_ring(q);           /* a drained section may have kept it from that */
+    }
     while (is_started(q) && qatomic_read(&q->recovering)) {
         vu_connection_wait(q->vexp);
     }

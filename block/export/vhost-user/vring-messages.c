@@ -86,10 +86,7 @@ bool coroutine_fn vu_set_vring_base(VuBlkExport *vexp, VuMessage *msg,
     return true;
 }
 
-/*
- * Stops the virtqueue, until it gets another descriptor for kicks.  Who goes on from
- * the base does not have the memory of requests in flight: none is left in it.
- */
+/* Stops the virtqueue, until it gets another descriptor for kicks. */
 bool coroutine_fn vu_get_vring_base(VuBlkExport *vexp, VuMessage *msg,
                                     Error **errp)
 {
@@ -188,6 +185,9 @@ bool coroutine_fn vu_set_vring_enable(VuBlkExport *vexp, VuMessage *msg,
         error_setg(errp, "virtqueue %u is to be enabled %u", q->index,
                    msg->number.num);
         return false;
+    }
+    if (!msg->number.num) {
+        vu_queue_recover(q);
     }
     vu_queue_hold(q);
     q->enabled = msg->number.num;
