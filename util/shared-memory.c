@@ -16,6 +16,12 @@ typedef struct SharedMemory {
 } SharedMemory;
 
 static QLIST_HEAD(, SharedMemory) list = QLIST_HEAD_INITIALIZER(list);
+static NotifierList removed = NOTIFIER_LIST_INITIALIZER(removed);
+
+void shared_memory_add_notifier(Notifier *notifier)
+{
+    notifier_list_add(&removed, notifier);
+}
 
 void shared_memory_add(void *host, size_t size, int fd, uint64_t offset)
 {
@@ -36,8 +42,11 @@ void shared_memory_remove(void *host)
 
     QLIST_FOREACH(memory, &list, next) {
         if (memory->first == (uintptr_t)host) {
+            SharedMemoryRange range = { host, memory->end - memory->first };
+
             QLIST_REMOVE(memory, next);
             g_free(memory);
+            notifier_list_notify(&removed, &range);
             return;
         }
     }

@@ -188,7 +188,7 @@ static void __attribute__((cold)) give_up(NvmeController *c)
     }
 }
 
-int nvme_admin(NvmeController *c, const NvmeCmd *cmd, uint32_t *result,
+static int ask(NvmeController *c, const NvmeCmd *cmd, uint32_t *result,
                void *data, size_t size)
 {
     NvmeAdmin *a = &c->admin;
@@ -219,6 +219,16 @@ int nvme_admin(NvmeController *c, const NvmeCmd *cmd, uint32_t *result,
         *result = le32_to_cpu(answer.result);
     }
     return (le16_to_cpu(answer.status) >> 1) & 0x7ff;
+}
+
+int nvme_admin(NvmeController *c, const NvmeCmd *cmd, uint32_t *result,
+               void *data, size_t size)
+{
+    int ret = ask(c, cmd, result, data, size);
+
+    /* of an event since its last look, who was told has not looked: once more */
+    event_notifier_set(&c->admin_notifier);
+    return ret;
 }
 
 /* NVM Express Base Specification 2.0, 5.4 and 5.5. */
@@ -282,7 +292,7 @@ void nvme_admin_look(NvmeController *c)
 {
     NvmeCqe unused;
 
-    /* who holds it looks too */
+    /* who holds it looks too, and tells again */
     if (qemu_mutex_trylock(&c->admin.lock) == 0) {
         look(c, -1, &unused);
         qemu_mutex_unlock(&c->admin.lock);

@@ -62,6 +62,13 @@ static int wait_status(NvmeController *c, uint32_t mask, uint32_t value,
     }
 }
 
+/* Of a submission and a completion queue each, with the admin queue's. */
+static uint64_t doorbell_pairs(const NvmeController *c)
+{
+    return (c->transport->registers_size - NVME_DOORBELLS) /
+           (2 * (uint64_t)c->doorbell_stride);
+}
+
 int nvme_controller_probe(NvmeController *c, Error **errp)
 {
     int ret = read_reg(c, NVME_REG_CAP, 8, &c->cap);
@@ -85,6 +92,11 @@ int nvme_controller_probe(NvmeController *c, Error **errp)
         return -ENOTSUP;
     }
     c->doorbell_stride = 4 << NVME_CAP_DSTRD(c->cap);
+    if (doorbell_pairs(c) < 2) {
+        error_setg(errp, "the NVMe controller's doorbells, %u bytes apart, are not in "
+                   "its BAR0", c->doorbell_stride);
+        return -ENOTSUP;
+    }
     /* CAP.TO is in units of 500 ms; 0 is not meant */
     c->ready_timeout_ms = 500 * MAX(NVME_CAP_TO(c->cap), 1);
     c->entries = MIN(c->options.depth + 1, NVME_CAP_MQES(c->cap) + 1);
@@ -124,6 +136,7 @@ static int set_queues(NvmeController *c, Error **errp)
         return -EIO;
     }
     n = MIN(granted & 0xffff, granted >> 16) + 1;
+    n = MIN(n, doorbell_pairs(c) - 1);
     /* fewer than asked for: one kind is not to have all of them */
     if (c->max_polled + c->max_irqs > n) {
         unsigned polled = MIN(c->max_polled, MAX(n / 2, n - MIN(n, c->max_irqs)));

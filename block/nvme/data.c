@@ -45,7 +45,7 @@ static bool fits_pages(const QEMUIOVector *qiov)
     for (i = 0; i < qiov->niov; i++) {
         uintptr_t first = (uintptr_t)qiov->iov[i].iov_base;
 
-        if ((i && (first & NVME_PAGE_MASK)) ||
+        if (!qiov->iov[i].iov_len || (i && (first & NVME_PAGE_MASK)) ||
             (i < qiov->niov - 1 &&
              ((first + qiov->iov[i].iov_len) & NVME_PAGE_MASK))) {
             return false;

@@ -224,7 +224,8 @@ int coroutine_fn nvme_co_discard(NvmeController *c, uint64_t offset,
         .list_bytes = sizeof(range),
     };
 
-    if (!(c->oncs & NVME_ONCS_DSM)) {
+    /* the block layer's heads and tails may be parts of a block */
+    if (!(c->oncs & NVME_ONCS_DSM) || !range.nlb) {
         return -ENOTSUP;
     }
     return execute(c, &command);

@@ -122,7 +122,7 @@ static NvmeMapping *find_region(NvmeMemory *m, void *host, size_t size)
     return NULL;
 }
 
-static int add(NvmeMemory *m, NvmeDmaMapping *dma, Error **errp)
+static int add(NvmeMemory *m, NvmeDmaMapping *dma, bool is_ram, Error **errp)
 {
     NvmeMapping *mapping;
     int ret = 0;
@@ -132,15 +132,19 @@ static int add(NvmeMemory *m, NvmeDmaMapping *dma, Error **errp)
     if (mapping) {
         mapping->users++;
         dma->iova = mapping->dma.iova + (dma->host - mapping->dma.host);
-        return 0;
-    }
-    if (map(m, dma, &ret, errp)) {
+    } else {
+        mapping = map(m, dma, &ret, errp);
+        if (!mapping) {
+            return ret;
+        }
         qatomic_set(&m->generation, m->generation + 1);
     }
-    return ret;
+    mapping->is_ram |= is_ram;
+    return 0;
 }
 
-int nvme_memory_add(NvmeMemory *m, void *host, size_t size, Error **errp)
+static int add_memory(NvmeMemory *m, void *host, size_t size, bool is_ram,
+                      Error **errp)
 {
     uint64_t page = m->t->page_size;
     NvmeDmaMapping dma = { .host = host, .size = size };
@@ -150,7 +154,12 @@ int nvme_memory_add(NvmeMemory *m, void *host, size_t size, Error **errp)
         return -ENOTSUP;
     }
     find_file(&dma);
-    return add(m, &dma, errp);
+    return add(m, &dma, is_ram, errp);
+}
+
+int nvme_memory_add(NvmeMemory *m, void *host, size_t size, Error **errp)
+{
+    return add_memory(m, host, size, false, errp);
 }
 
 void nvme_memory_remove(NvmeMemory *m, void *host, size_t size)
@@ -159,9 +168,26 @@ void nvme_memory_remove(NvmeMemory *m, void *host, size_t size)
 
     QEMU_LOCK_GUARD(&m->lock);
     mapping = find_region(m, host, size);
-    if (mapping && --mapping->users == 0) {
+    if (mapping && !mapping->is_ram && --mapping->users == 0) {
         qatomic_set(&m->generation, m->generation + 1);
         unmap(m, mapping);
+    }
+}
+
+/* It is no more, whoever uses it. */
+static void forget(NvmeMemory *m, void *host, size_t size)
+{
+    unsigned i;
+
+    QEMU_LOCK_GUARD(&m->lock);
+    for (i = m->mappings->len; i-- > 0; ) {
+        NvmeMapping *mapping = g_ptr_array_index(m->mappings, i);
+
+        if (!mapping->transient && mapping->dma.host >= host &&
+            mapping->dma.host < host + size) {
+            qatomic_set(&m->generation, m->generation + 1);
+            unmap(m, mapping);
+        }
     }
 }
 
@@ -176,7 +202,7 @@ void *nvme_memory_alloc(NvmeMemory *m, size_t size, uint64_t *iova, Error **errp
     if (!dma.host) {
         return NULL;
     }
-    if (add(m, &dma, errp) < 0) {
+    if (add(m, &dma, false, errp) < 0) {
         qemu_memfd_free(dma.host, dma.size, dma.fd);
         return NULL;
     }
@@ -314,7 +340,7 @@ static void ram_added(RAMBlockNotifier *n, void *host, size_t size,
 {
     NvmeMemory *m = container_of(n, NvmeMemory, notifier);
     Error *err = NULL;
-    int ret = nvme_memory_add(m, host, max_size, &err);
+    int ret = add_memory(m, host, max_size, true, &err);
 
     if (ret == 0) {
         return;
@@ -331,7 +357,14 @@ static void ram_added(RAMBlockNotifier *n, void *host, size_t size,
 static void ram_removed(RAMBlockNotifier *n, void *host, size_t size,
                         size_t max_size)
 {
-    nvme_memory_remove(container_of(n, NvmeMemory, notifier), host, max_size);
+    forget(container_of(n, NvmeMemory, notifier), host, max_size);
+}
+
+static void shared_gone(Notifier *n, void *data)
+{
+    const SharedMemoryRange *range = data;
+
+    forget(container_of(n, NvmeMemory, gone), range->host, range->size);
 }
 
 /* A notifier is told of the blocks that there are when it is added. */
@@ -346,6 +379,8 @@ void nvme_memory_init(NvmeMemory *m, NvmeTransport *t)
         .ram_block_removed = ram_removed,
     };
     ram_block_notifier_add(&m->notifier);
+    m->gone.notify = shared_gone;
+    shared_memory_add_notifier(&m->gone);
 }
 
 void nvme_memory_destroy(NvmeMemory *m)
@@ -353,6 +388,7 @@ void nvme_memory_destroy(NvmeMemory *m)
     if (m->mappings) {
         /* tells of the blocks that there are */
         ram_block_notifier_remove(&m->notifier);
+        notifier_remove(&m->gone);
         g_ptr_array_free(m->mappings, true);
         m->mappings = NULL;
         qemu_mutex_destroy(&m->lock);

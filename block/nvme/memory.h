@@ -10,8 +10,9 @@
  *  - transient mappings: for one request (nvme_memory_map_transient()).
  *  - neither: the request's data goes through memory of the driver's (bounce.c).
  *
- * A region counts its users: guest RAM may be announced by the RAM block notifier
- * and by bdrv_register_buf().
+ * A region counts its users.  But one that is guest RAM, of this process or of an
+ * export's front-end, goes when that memory goes: bdrv_register_buf() tells of it too,
+ * and its end may go to another node, after a change of the graph.
  */
 
 #ifndef BLOCK_NVME_MEMORY_H
@@ -37,13 +38,15 @@ typedef struct NvmeRegions {
 
 typedef struct NvmeMapping {
     NvmeDmaMapping dma;
-    unsigned users;
+    unsigned users;             /* but for RAM of this process */
+    bool is_ram;
     bool transient;
 } NvmeMapping;
 
 typedef struct NvmeMemory {
     NvmeTransport *t;
     RAMBlockNotifier notifier;
+    Notifier gone;              /* memory of front-ends */
     uint32_t generation;        /* atomic; of the regions; starts at 1 */
     bool limit_said;
 

@@ -331,8 +331,9 @@ static void let_go(void *opaque)
     NvmeController *c = q->c;
 
     WITH_QEMU_LOCK_GUARD(&c->lock) {
+        /* a recovery that has begun goes to its thread */
         if (q->ctx == qemu_get_current_aio_context() && !q->in_flight &&
-            !q->guests && !is_in_a_slot(q)) {
+            !q->guests && !is_in_a_slot(q) && c->state != NVME_RECOVERING) {
             unbind(q);
         }
     }

@@ -97,6 +97,7 @@ struct NvmeTransport {
      */
     volatile uint32_t *doorbells;
     size_t doorbells_size;
+    uint64_t registers_size;    /* of BAR0 */
 
     unsigned n_irqs;            /* MSI-X vectors; 0: none */
     bool needs_fd;              /* map() takes only memory with a file descriptor */

@@ -31,7 +31,6 @@ typedef struct VfioPci {
     int group;
     int fd;
     uint64_t bar;               /* where BAR0 is in @fd */
-    uint64_t bar_size;
     uint64_t config;            /* where the configuration space is in @fd */
     int nowhere;                /* what the three are once it is given up */
     bool is_given_up;           /* atomic */
@@ -72,7 +71,9 @@ static int pci_read(NvmeTransport *t, unsigned offset, unsigned size,
     VfioPci *p = pci_of(t);
     uint64_t result = 0;
 
-    assert(offset + size <= p->bar_size);
+    if (offset + size > p->t.registers_size) {
+        return -EIO;
+    }
     for (unsigned done = 0; done < size; done += 4) {
         uint32_t part;
 
@@ -90,7 +91,9 @@ static int pci_write(NvmeTransport *t, unsigned offset, unsigned size,
 {
     VfioPci *p = pci_of(t);
 
-    assert(offset + size <= p->bar_size);
+    if (offset + size > p->t.registers_size) {
+        return -EIO;
+    }
     for (unsigned done = 0; done < size; done += 4) {
         uint32_t part = cpu_to_le32(value >> (done * 8));
 
@@ -589,7 +592,7 @@ static bool open_regions(VfioPci *p, Error **errp)
         return false;
     }
     p->bar = bar->offset;
-    p->bar_size = bar->size;
+    p->t.registers_size = bar->size;
     if (bar->size <= NVME_DOORBELLS) {
         error_setg(errp, "device '%s' is not an NVMe controller: its BAR0 has "
                    "%" PRIu64 " bytes", p->device, (uint64_t)bar->size);

@@ -580,6 +580,7 @@ static bool get_bar(VfioUser *u)
            buffer.info.size > NVME_DOORBELLS &&
            (buffer.info.flags & access) == access;
     if (good) {
+        u->t.registers_size = buffer.info.size;
         map_doorbells(u, &buffer, call.reply_size, fds, call.n_reply_fds);
     } else {
         vfio_user_end(u->wire, "its BAR0 is not an NVMe controller's");
