@@ -24,6 +24,8 @@ def domain(layout):
     tune(top, layout)
     system = ET.SubElement(top, "os")
     ET.SubElement(system, "type", arch="x86_64", machine="q35").text = "hvm"
+    # else libvirt says acpi=off, and the guest's kernel finds one CPU and one node
+    ET.SubElement(ET.SubElement(top, "features"), "acpi")
     processor(top, layout)
     devices = ET.SubElement(top, "devices")
     ET.SubElement(devices, "emulator").text = "/usr/local/bin/qemu-system-x86_64"
