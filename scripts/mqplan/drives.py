@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The drives that are wanted: what each is, and which NUMA node it is at.
 
-import errno
 import os
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import in_use
 from .errors import PlanError
 from .topology import read
 
@@ -62,6 +62,7 @@ def whole_pci(drive, pci, spec, host):
         raise PlanError(f"--drive {spec}: there is no PCI device {address}")
     if not (read(folder / "class") or "").startswith("0x0108"):
         raise PlanError(f"--drive {spec}: PCI device {address} is no NVMe drive")
+    in_use.refuse(spec, in_use.namespaces(folder, host.root), host)
     drive.node = node_above(folder, host.root)
 
 
@@ -72,7 +73,6 @@ def this_machine(drive, spec, host):
     except OSError as error:
         raise PlanError(f"--drive {spec}: {error.strerror}") from None
     if stat.S_ISBLK(found.st_mode):
-        in_use(drive.path, spec)
         block(drive, device(host, found.st_rdev), spec, host)
     elif stat.S_ISREG(found.st_mode):
         folder = device(host, found.st_dev)
@@ -82,15 +82,6 @@ def this_machine(drive, spec, host):
         raise PlanError(f"--drive {spec}: it is neither a file nor a block device")
 
 
-def in_use(path, spec):
-    """A drive with a file system that is mounted must not be a guest's as well."""
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_EXCL))
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            raise PlanError(f"--drive {spec}: the host itself uses it (is it mounted?)") from None
-
-
 def device(host, number):
     return host.root / "dev/block" / f"{os.major(number)}:{os.minor(number)}"
 
@@ -98,6 +89,7 @@ def device(host, number):
 def block(drive, folder, spec, host):
     if not folder.exists():
         raise PlanError(f"--drive {spec}: there is no such block device in {host.root}")
+    in_use.refuse(spec, [folder.resolve()], host)
     drive.kind = "nvme" if Path(drive.path).name.startswith("nvme") else "block"
     drive.node = node_of_block(folder, host.root)
     disk = folder if (folder / "queue").exists() else folder.resolve().parent

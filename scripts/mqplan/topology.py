@@ -35,6 +35,7 @@ class Host:
     cpus: dict          # the online ones by number
     allowed: set        # those of them that may be used
     nodes: dict         # by number
+    proc: Path = None   # /proc, if it is this machine
 
     def distance(self, one, other):
         return self.nodes[one].distances.get(other, 10 if one == other else 20)
@@ -86,7 +87,8 @@ def load(folder=None):
     allowed = cpuset(root, folder is None, isolated) & online
     if not allowed:
         raise PlanError("no online CPU is in this process's cpuset")
-    return Host(root, folder is None, cpus, allowed, nodes)
+    live = folder is None
+    return Host(root, live, cpus, allowed, nodes, Path("/proc") if live else None)
 
 
 def read_cpu(folder, number, online, node, isolated):
