@@ -29,7 +29,7 @@ def prepare(layout):
     """Comments on what root has to do before."""
     found = [drive.path for drive in layout.want.drives if drive.kind == "nvme-pci"]
     return [f"# {path} must be bound to vfio-pci first: modprobe vfio-pci; "
-            f"driverctl set-override {path} vfio-pci" for path in found]
+            f"driverctl --nosave set-override {path} vfio-pci" for path in found]
 
 
 def program(layout):
