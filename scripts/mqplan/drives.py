@@ -14,6 +14,7 @@ from .topology import read
 PCI = re.compile(r"(?:nvme://)?((?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])(?:/([0-9]{1,9}))?",
                  re.IGNORECASE)
 MOST_QUEUES = 1024      # of a virtio device
+FORMATS = ("raw", "qcow2")
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Drive:
     node: int = None    # None: not known
     queues: int = None  # None: as many as there are vCPUs
     namespace: int = 1  # of nvme-pci
-    format: str = "raw"
+    format: str = None  # one of FORMATS; None: not said, raw
     direct: bool = True     # it takes O_DIRECT
     iopoll: bool = False    # the kernel can poll it
 
@@ -34,14 +35,21 @@ def parse(spec, number, host):
     path, *options = spec.split(",")
     drive = Drive(f"disk{number}", path, "file")
     for option in options:
-        match = re.fullmatch(r"queues=([0-9]{1,5})", option)
-        if not match or not 1 <= int(match[1]) <= MOST_QUEUES:
-            raise PlanError(f"--drive {spec}: '{option}' is not queues=1 to queues={MOST_QUEUES}")
-        drive.queues = int(match[1])
+        key, _, value = option.partition("=")
+        if key == "queues" and re.fullmatch("[0-9]{1,5}", value) and 1 <= int(value) <= MOST_QUEUES:
+            drive.queues = int(value)
+        elif key == "format" and value in FORMATS:
+            drive.format = value
+        else:
+            raise PlanError(f"--drive {spec}: '{option}' is not queues=1 to queues={MOST_QUEUES}, "
+                            "format=raw or format=qcow2")
     if not path or not path.isprintable():
         raise PlanError(f"--drive {spec!r}: a path or a PCI address is needed")
     pci = PCI.fullmatch(path)
     if pci:
+        if drive.format:
+            raise PlanError(f"--drive {spec}: format= is of files and block devices, not of a PCI "
+                            "address: leave it out")
         whole_pci(drive, pci, spec, host)
     elif host.live:
         this_machine(drive, spec, host)
@@ -49,6 +57,7 @@ def parse(spec, number, host):
         block(drive, host.root / "class/block" / path[5:], spec, host)
     if drive.node is not None and drive.node not in host.nodes:
         raise PlanError(f"--drive {spec}: it is at node {drive.node}, which does not exist")
+    drive.format = drive.format or "raw"
     return drive
 
 
@@ -77,7 +86,7 @@ def this_machine(drive, spec, host):
     elif stat.S_ISREG(found.st_mode):
         folder = device(host, found.st_dev)
         drive.node = node_of_block(folder, host.root) if folder.exists() else None
-        inside(drive)
+        inside(drive, spec)
     else:
         raise PlanError(f"--drive {spec}: it is neither a file nor a block device")
 
@@ -120,12 +129,18 @@ def node_above(folder, root):
     return None
 
 
-def inside(drive):
-    """What can be seen of a file only by opening it, if that is allowed."""
+def inside(drive, spec):
+    """What can be seen of a file only by opening it, if that is allowed.
+
+    Its first bytes choose no format: the guest of a raw image can write them, and a qcow2 image
+    can name any file of the host as the one below it.
+    """
     try:
         with open(drive.path, "rb") as file:
-            if file.read(4) == b"QFI\xfb":
-                drive.format = "qcow2"
+            if file.read(4) == b"QFI\xfb" and not drive.format:
+                raise PlanError(f"--drive {spec}: it starts as a qcow2 image does, which the guest "
+                                "of a raw one can write as well: add ,format=qcow2 if you made it "
+                                "one, else ,format=raw")
         os.close(os.open(drive.path, os.O_RDONLY | os.O_DIRECT))
     except PermissionError:
         pass

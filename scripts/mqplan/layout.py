@@ -55,8 +55,9 @@ class Layout:
         return sockets, self.want.vcpus // sockets // threads, threads
 
     def polled(self, drive):
-        """Whether completions are polled for, since the IOThreads poll anyway."""
-        return (drive.iopoll or drive.kind == "nvme-pci") and \
+        """Whether completions are polled for, since the IOThreads poll anyway: those of the fast
+        path, which images with a format do not take."""
+        return (drive.iopoll and drive.format == "raw" or drive.kind == "nvme-pci") and \
             all(thread.mode == "busy" for thread in self.serving[drive.name])
 
     def mapping(self, drive):

@@ -69,8 +69,8 @@ def tell_ways(layout):
             layout.because(f"{drive.name}: io-uring-iopoll=on", "the drive has polled queues, and its "
                            "IOThreads poll anyway")
         if drive.format != "raw":
-            layout.because(f"{drive.name}: format {drive.format}", "what the file's first bytes say; "
-                           "its requests take QEMU's ordinary way, those of a raw image the fast path")
+            layout.because(f"{drive.name}: format {drive.format}", "asked for; its requests take "
+                           "QEMU's ordinary way, those of a raw image the fast path")
         if drive.kind == "nvme-pci":
             layout.because(f"{drive.name}: driver nvme", "its PCI address was given: each IOThread "
                            "has a queue of the drive" +

@@ -107,7 +107,7 @@ def smt(host, nodes):
 
 def place(layout, pool):
     """A CPU for each vCPU, cell by cell; siblings on one core of the guest where that is even."""
-    host, want = layout.host, layout.want
+    host = layout.host
     unit = smt(host, [cell.node for cell in layout.cells])
     pairs = unit > 1 and all(cell.vcpus % unit == 0 for cell in layout.cells)
     for cell in layout.cells:
