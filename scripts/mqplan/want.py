@@ -82,6 +82,10 @@ def check(args, host):
         drive = drives.parse(spec, number, host)
         if any((drive.path, drive.namespace) == (d.path, d.namespace) for d in want.drives):
             raise PlanError(f"--drive {spec}: this drive is given twice")
+        if drive.kind == "nvme-pci" and any(drive.path == d.path for d in want.drives):
+            raise PlanError(f"--drive {spec}: another namespace of this drive is given, and QEMU's "
+                            "driver takes the whole drive for one: leave one out, or give both as "
+                            "block devices, /dev/nvme...")
         want.drives.append(drive)
     return want
 
