@@ -38,12 +38,17 @@ class Layout:
     idle: dict = field(default_factory=dict)        # siblings left alone, and beside whom
     reasons: list = field(default_factory=list)     # pairs of what was chosen, and why
     given_up: list = field(default_factory=list)    # what does not fit this host
+    warnings: list = field(default_factory=list)    # those of it that no output may leave out
 
     def because(self, what, why):
         self.reasons.append((what, why))
 
     def give_up(self, text):
         self.given_up.append(text)
+
+    def warn(self, text):
+        self.give_up(text)
+        self.warnings.append(text)
 
     def topology(self):
         """The guest's sockets, cores and threads. A socket a cell, if they are equal and that keeps

@@ -109,3 +109,5 @@ def comments(top, layout):
                 "path": f"/objects/iothread{number}", "property": "poll-mode", "value": "busy"}}
             lines.append(f"virsh qemu-monitor-command {layout.want.name} '{json.dumps(order)}'")
         top.insert(0, ET.Comment("\n    " + "\n    ".join(lines) + "\n  "))
+    for text in reversed(layout.warnings):
+        top.insert(0, ET.Comment(f" Warning: {text}. "))

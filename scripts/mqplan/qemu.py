@@ -26,10 +26,11 @@ def script(layout):
 
 
 def prepare(layout):
-    """Comments on what root has to do before."""
+    """Comments: warnings, and what root has to do before."""
     found = [drive.path for drive in layout.want.drives if drive.kind == "nvme-pci"]
-    return [f"# {path} must be bound to vfio-pci first: modprobe vfio-pci; "
-            f"driverctl --nosave set-override {path} vfio-pci" for path in found]
+    return [f"# Warning: {text}." for text in layout.warnings] + [
+        f"# {path} must be bound to vfio-pci first: modprobe vfio-pci; "
+        f"driverctl --nosave set-override {path} vfio-pci" for path in found]
 
 
 def program(layout):

@@ -131,8 +131,9 @@ def memory(path):
     found = dict(re.findall(r"(\w+):\s+([0-9]+) kB", read(path) or ""))
     if "MemTotal" not in found:
         return None, None
-    return (int(found["MemTotal"]) // 1024,
-            (int(found.get("MemFree", 0)) + int(found.get("FilePages", 0))) // 1024)
+    # FilePages has Shmem in it: tmpfs and the memory of guests (memfd), which nobody can take back
+    free, cached, shared = (int(found.get(name, 0)) for name in ("MemFree", "FilePages", "Shmem"))
+    return int(found["MemTotal"]) // 1024, (free + max(0, cached - shared)) // 1024
 
 
 def cpuset(root, live, isolated):

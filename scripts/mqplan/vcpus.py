@@ -9,22 +9,18 @@ def choose_cells(layout, pool):
     """The fewest host nodes on which vCPUs and memory have room, by the drives."""
     host, want = layout.host, layout.want
     order, why = nodes_by_worth(host, want, pool)
-    for single in order:
-        if pool.count(single) >= want.vcpus and holds(host, single, want.memory):
-            if single != order[0]:
-                why = f"node {order[0]} has no room for {want.vcpus} vCPUs and {want.memory}M"
-            layout.cells = [Cell(single, want.vcpus, want.memory)]
-            break
-    else:
-        layout.cells = several(host, pool, order, want)
-        if len(layout.cells) > 1:
-            why = "no node alone has room; a guest node is on each, so that the guest knows"
-    layout.bound = len(host.nodes) > 1
-    if layout.bound:
+    layout.cells = fitting(host, pool, order, want, "free") or \
+        fitting(host, pool, order, want, "memory") or shares(host, pool, order, want)
+    if len(layout.cells) > 1:
+        why = "no node alone has room; a guest node is on each, so that the guest knows"
+    elif layout.cells[0].node != order[0]:
+        why = f"node {order[0]} has no room for {want.vcpus} vCPUs and {want.memory}M"
+    layout.bound = len(host.nodes) > 1 and all(holds(host, cell.node, cell.memory, "memory")
+                                               for cell in layout.cells)
+    if len(host.nodes) > 1:
         layout.because("guest on " + cpulist.named({c.node for c in layout.cells}, "node"), why)
-        for cell in layout.cells:
-            bind(layout, cell)
     for cell in layout.cells:
+        tell_memory(layout, cell)
         pool.owed[cell.node] = min(cell.vcpus, pool.count(cell.node))
 
 
@@ -53,19 +49,23 @@ def room(pool, nodes, vcpus):
     return sum(pool.count(n) for n in nodes) >= vcpus
 
 
-def holds(host, node, memory):
-    size = host.nodes[node].memory
+def holds(host, node, memory, measure):
+    """Whether the node has the memory: by what is free now, or by all there is."""
+    size = getattr(host.nodes[node], measure)
     return size is None or size >= memory
 
 
-def several(host, pool, order, want):
-    """Cells on as few nodes as will do, in the order of their worth; in the end, all."""
+def fitting(host, pool, order, want, measure):
+    """Cells on one node, or as few as will do, in the order of their worth; None if none will do."""
+    for single in order:
+        if pool.count(single) >= want.vcpus and holds(host, single, want.memory, measure):
+            return [Cell(single, want.vcpus, want.memory)]
     for count in range(1, len(order) + 1):
         cells = shares(host, pool, order[:count], want)
         if (room(pool, order[:count], want.vcpus) or count == len(order)) and \
-                all(holds(host, cell.node, cell.memory) for cell in cells):
-            break
-    return cells
+                all(holds(host, cell.node, cell.memory, measure) for cell in cells):
+            return cells
+    return None
 
 
 def shares(host, pool, nodes, want):
@@ -83,16 +83,16 @@ def shares(host, pool, nodes, want):
     return cells
 
 
-def bind(layout, cell):
+def tell_memory(layout, cell):
+    """How the cell's memory is taken, and a warning where its node has not as much."""
     node = layout.host.nodes[cell.node]
     what = f"{cell.memory}M of memory on node {cell.node}"
     if node.memory is not None and node.memory < cell.memory:
-        layout.bound = False
-        layout.give_up(f"{what}: the node has {node.memory}M, so memory is taken wherever it is")
+        layout.warn(f"{what}: the node has {node.memory}M, so memory is taken wherever it is")
     elif node.free is not None and node.free < cell.memory:
-        layout.because(what, f"only {node.free}M are free there now: free the rest before the guest "
-                       "uses it, or the kernel ends a process")
-    else:
+        layout.warn(f"{what}: only {node.free}M are free there now: free the rest before the guest "
+                    "uses it, or the kernel ends a process")
+    elif layout.bound:
         layout.because(what, "policy=bind: it is not taken from another node without a word")
 
 
