@@ -24,7 +24,7 @@ def choose_spare(layout):
     if want.spare is not None:
         layout.spare = want.spare & host.allowed
         layout.because(f"{cpulist.named(want.spare)} for the host",
-                       "asked for with --spare; of this guest only the main loop runs there")
+                       "asked for with --spare; no vCPU or IOThread of this guest runs there")
         return
     cores = {}
     for number in sorted(host.allowed):
@@ -50,8 +50,7 @@ def choose_emulator(layout, pool):
     host = layout.host
     home = host.of_node(layout.cells[0].node)
     guests = {n for cpus in layout.vcpus for n in cpus}
-    for cpus, why in ((layout.spare & home, "the host's, on the guest's node"),
-                      (layout.spare, "the host's"),
+    for cpus, why in (*hosts_own(layout, home),
                       (pool.free & home, "free, on the guest's node"),
                       (pool.free, "free"),
                       (guests, "those of the vCPUs: there is no other")):
@@ -60,6 +59,18 @@ def choose_emulator(layout, pool):
             layout.because(f"main loop on {cpulist.named(cpus)}", f"{why}; it has QMP, timers "
                            "and emulated devices, no request of a drive")
             return
+
+
+def hosts_own(layout, home):
+    """Pairs of CPUs that are the host's, and why they are the best. Of --spare that is the first
+    core that is not isolated: on the others there may be what other guests must not share."""
+    if layout.want.spare is None:
+        return (layout.spare & home, "the host's, on the guest's node"), (layout.spare, "the host's")
+    cpus = layout.host.cpus
+    loose = {n for n in layout.spare if not cpus[n].isolated}
+    core = min((cpus[n].core for n in loose), default=None)
+    return ({n for n in loose if cpus[n].core == core},
+            "of --spare the first core that is not isolated; the others may be other guests'"),
 
 
 def tell_ways(layout):
