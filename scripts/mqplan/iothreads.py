@@ -126,9 +126,7 @@ def settle(layout, pool):
     shared = [thread for thread in layout.iothreads if not thread.own]
     if shared:
         with_host = set() if layout.want.spare is not None else layout.spare
-        cpus = with_host or {n for one in layout.vcpus for n in one}
-        if any(not host.cpus[n].isolated for n in cpus):
-            cpus = {n for n in cpus if not host.cpus[n].isolated}
+        cpus = host.balanced(with_host or {n for one in layout.vcpus for n in one})
         for thread in shared:
             thread.cpus = sorted(cpus)
             thread.mode = "off" if len(cpus) == 1 and not with_host else "adaptive"

@@ -55,8 +55,8 @@ def choose_emulator(layout, pool):
                       (pool.free, "free"),
                       (guests, "those of the vCPUs: there is no other")):
         if cpus:
-            layout.emulator = cpus
-            layout.because(f"main loop on {cpulist.named(cpus)}", f"{why}; it has QMP, timers "
+            layout.emulator = host.balanced(cpus)
+            layout.because(f"main loop on {cpulist.named(layout.emulator)}", f"{why}; it has QMP, timers "
                            "and emulated devices, no request of a drive")
             return
 

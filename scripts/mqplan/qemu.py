@@ -97,10 +97,10 @@ def device(layout, drive):
 
 def pins(layout):
     """QEMU has no option for it, so these are comments."""
-    if any(len(cpus) > 1 for cpus in layout.vcpus):
+    if len(layout.vcpus[0]) > 1 and all(cpus == layout.vcpus[0] for cpus in layout.vcpus):
         return ["# More vCPUs than CPUs: they are not pinned one by one."]
     kind = "KVM" if kvm(layout) else "TCG"
-    pairs = " ".join(f"{k}:{cpus[0]}" for k, cpus in enumerate(layout.vcpus))
+    pairs = " ".join(f"{k}:{cpulist.text(cpus)}" for k, cpus in enumerate(layout.vcpus))
     loop = [f"for pin in {pairs}; do",
             f"    taskset -pc ${{pin#*:}} $(grep -lx \"CPU ${{pin%:*}}/{kind}\" "
             "/proc/$pid/task/*/comm | cut -d/ -f5)",

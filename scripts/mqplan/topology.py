@@ -40,6 +40,11 @@ class Host:
     def distance(self, one, other):
         return self.nodes[one].distances.get(other, 10 if one == other else 20)
 
+    def balanced(self, cpus):
+        """Those of the CPUs between which the kernel moves threads: on an isolated one a thread
+        stays. All, if all are isolated."""
+        return {n for n in cpus if not self.cpus[n].isolated} or set(cpus)
+
     def of_node(self, node):
         return {n for n in self.allowed if self.cpus[n].node == node}
 

@@ -127,9 +127,15 @@ def place(layout, pool):
 
 
 def floating(layout, pool, cell):
-    """More vCPUs than CPUs: all on all."""
+    """More vCPUs than CPUs: all on all, but for isolated ones, which have one each or, where there
+    are no others, the same number."""
     cpus = sorted(pool.free & layout.host.of_node(cell.node))
-    layout.vcpus += [cpus] * cell.vcpus
+    shared = sorted(layout.host.balanced(cpus))
+    alone = [[n] for n in cpus if layout.host.cpus[n].isolated]
+    if len(alone) == len(cpus):
+        layout.vcpus += [alone[i % len(alone)] for i in range(cell.vcpus)]
+    else:
+        layout.vcpus += alone + [shared] * (cell.vcpus - len(alone))
     pool.take(cpus)
     layout.give_up(f"{cell.vcpus} vCPUs on {cpulist.named(cpus)}: they take turns, and one that waits "
                    "for its turn holds up what it has begun")
@@ -145,7 +151,10 @@ def told(layout, unit, pairs):
     cpus = cpulist.named({n for one in layout.vcpus for n in one})
     taken = f"{len(cores)} vCPU{'s' * (len(cores) > 1)} on {cpus}"
     if any(len(cpus) > 1 for cpus in layout.vcpus):
-        layout.because(taken, "not pinned one by one: the host's scheduler shares them out")
+        layout.because(taken, "where they share CPUs they are not pinned one by one: the host's "
+                       "scheduler shares them out")
+    elif len(set.union(*map(set, layout.vcpus))) < len(cores):
+        layout.because(taken, "each pinned: on isolated CPUs the host's scheduler shares nothing out")
     elif aligned:
         layout.threads = unit
         layout.because(taken, f"whole cores of {unit} threads, and the guest is told (threads={unit}) "
