@@ -78,7 +78,7 @@ def load(folder=None):
     online = read_list(base / "online")
     if not online:
         raise PlanError(f"{base / 'online'} names no CPU")
-    isolated = (read_list(base / "isolated", set()) | read_list(base / "nohz_full", set())) & online
+    isolated = read_list(base / "isolated", set()) & online
     nodes, node_of = read_nodes(root, online)
     cpus = {n: read_cpu(base / f"cpu{n}", n, online, node_of[n], n in isolated)
             for n in sorted(online)}
