@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The plan as a command line of qemu-storage-daemon, with exports to a QEMU beside it.
 
-from . import cpulist, qemu
+from . import cpulist, programs, qemu
 from .words import command, option
 
 
@@ -25,6 +25,7 @@ def script(layout):
         guest += [["-chardev", f"socket,id={drive.name},path={socket},reconnect-ms=1000"],
                   ["-device", f"vhost-user-blk-pci,id={drive.name}-pci,chardev={drive.name},"
                    f"num-queues={queues}"]]
-    program = ["taskset", "-c", cpulist.text(layout.emulator), "qemu-storage-daemon"]
+    name = "qemu-storage-daemon"
+    program = ["taskset", "-c", cpulist.text(layout.emulator), programs.path(name, name)]
     return [*qemu.prepare(layout), f"mkdir -p {folder}", command(program, options),
             command(qemu.program(layout), guest), *qemu.pins(layout)]

@@ -4,7 +4,7 @@
 import json
 import xml.etree.ElementTree as ET
 
-from . import cpulist, qemu
+from . import cpulist, programs, qemu
 
 
 def domain(layout):
@@ -28,7 +28,8 @@ def domain(layout):
     ET.SubElement(ET.SubElement(top, "features"), "acpi")
     processor(top, layout)
     devices = ET.SubElement(top, "devices")
-    ET.SubElement(devices, "emulator").text = "/usr/local/bin/qemu-system-x86_64"
+    ET.SubElement(devices, "emulator").text = programs.path(
+        "qemu-system-x86_64", "/usr/local/bin/qemu-system-x86_64")
     for number, drive in enumerate(want.drives):
         disk(devices, layout, drive, target(number))
     comments(top, layout)

@@ -4,7 +4,7 @@
 import json
 import os
 
-from . import cpulist
+from . import cpulist, programs
 from .words import command, option
 
 
@@ -36,7 +36,8 @@ def prepare(layout):
 def program(layout):
     """Its threads without a place of their own start on CPUs that no IOThread has."""
     cpus = {n for one in layout.vcpus for n in one} | layout.emulator
-    return ["taskset", "-c", cpulist.text(cpus), "qemu-system-x86_64"]
+    name = "qemu-system-x86_64"
+    return ["taskset", "-c", cpulist.text(cpus), programs.path(name, name)]
 
 
 def machine(layout, backend, *properties):
