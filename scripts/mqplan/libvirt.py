@@ -2,6 +2,7 @@
 # The plan as a domain of libvirt 10.0 or newer, which can give virtqueues to IOThreads.
 
 import json
+import re
 import xml.etree.ElementTree as ET
 
 from . import cpulist, programs, qemu
@@ -105,10 +106,12 @@ def comments(top, layout):
     busy = [n for n, thread in enumerate(layout.iothreads, 1) if thread.mode == "busy"]
     if busy:
         lines = ["libvirt has no element for poll-mode. After each start:"]
+        # a comment must not have "--"; a shell reads nothing from the '' between
+        name = re.sub("-(?=-)", "-''", layout.want.name)
         for number in busy:
             order = {"execute": "qom-set", "arguments": {
                 "path": f"/objects/iothread{number}", "property": "poll-mode", "value": "busy"}}
-            lines.append(f"virsh qemu-monitor-command {layout.want.name} '{json.dumps(order)}'")
+            lines.append(f"virsh qemu-monitor-command {name} '{json.dumps(order)}'")
         top.insert(0, ET.Comment("\n    " + "\n    ".join(lines) + "\n  "))
     for text in reversed(layout.warnings):
         top.insert(0, ET.Comment(f" Warning: {text}. "))
