@@ -23,7 +23,7 @@ class Cpu:
 @dataclass
 class Node:
     number: int
-    memory: int = None          # MiB; None where it is not told
+    memory: int = None          # MiB, 0 if the cgroup withholds it; None where it is not told
     free: int = None            # MiB that nobody uses, or only the page cache
     distances: dict = field(default_factory=dict)
 
@@ -80,6 +80,7 @@ def load(folder=None):
         raise PlanError(f"{base / 'online'} names no CPU")
     isolated = read_list(base / "isolated", set()) & online
     nodes, node_of = read_nodes(root, online)
+    withhold_memory(root, folder is None, nodes)
     cpus = {n: read_cpu(base / f"cpu{n}", n, online, node_of[n], n in isolated)
             for n in sorted(online)}
     for cpu in cpus.values():
@@ -147,6 +148,27 @@ def cpuset(root, live, isolated):
     A process does not get isolated CPUs unless it asks, so they count as its own; what its cgroup
     withholds it cannot get.
     """
+    cpus = of_cgroup(root, live, "cpuset.cpus.effective", "cpuset.effective_cpus")
+    mine = (os.sched_getaffinity(0) | isolated) if live else None
+    if cpus is None:
+        return set(range(cpulist.MOST)) if mine is None else mine
+    return cpus if mine is None else mine & cpus
+
+
+def withhold_memory(root, live, nodes):
+    """Nodes of whose memory the cgroup gives nothing have none."""
+    given = of_cgroup(root, live, "cpuset.mems.effective", "cpuset.effective_mems")
+    if given is None:
+        return
+    if not given & nodes.keys():
+        raise PlanError(f"{root}: the cgroup's cpuset.mems has none of the nodes "
+                        f"{cpulist.text(nodes)}")
+    for number in nodes.keys() - given:
+        nodes[number].memory = nodes[number].free = 0
+
+
+def of_cgroup(root, live, *names):
+    """The list in the file of one of these names, of the nearest cgroup with one; None without."""
     groups = []
     if live:
         for line in (read(Path("/proc/self/cgroup")) or "").splitlines():
@@ -155,10 +177,8 @@ def cpuset(root, live, isolated):
                 top = root / "fs/cgroup" / controllers
                 groups += [top / path.lstrip("/"), *(top / path.lstrip("/")).parents]
     groups.append(root / "fs/cgroup")
-    mine = (os.sched_getaffinity(0) | isolated) if live else None
-    for name in ("cpuset.cpus.effective", "cpuset.effective_cpus"):
+    for name in names:
         for group in groups:
             if (group / name).exists():
-                cpus = read_list(group / name)
-                return cpus if mine is None else mine & cpus
-    return set(range(cpulist.MOST)) if mine is None else mine
+                return read_list(group / name)
+    return None
