@@ -11,8 +11,9 @@ from . import in_use
 from .errors import PlanError
 from .topology import read
 
-PCI = re.compile(r"(?:nvme://)?((?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])(?:/([0-9]{1,9}))?",
-                 re.IGNORECASE)
+# a domain has more than 4 digits where Linux makes it up, as for Intel's VMD
+PCI = re.compile(r"(?:nvme://)?(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])"
+                 r"(?:/([0-9]{1,9}))?", re.IGNORECASE)
 MOST_QUEUES = 1024      # of a virtio device
 FORMATS = ("raw", "qcow2")
 
@@ -62,8 +63,9 @@ def parse(spec, number, host):
 
 
 def whole_pci(drive, pci, spec, host):
-    address = pci[1].lower() if pci[1].count(":") == 2 else "0000:" + pci[1].lower()
-    drive.kind, drive.path, drive.namespace = "nvme-pci", address, int(pci[2] or 1)
+    domain, rest, namespace = pci.groups()
+    address = f"{int(domain or '0', 16):04x}:{rest.lower()}"
+    drive.kind, drive.path, drive.namespace = "nvme-pci", address, int(namespace or 1)
     if not drive.namespace:
         raise PlanError(f"--drive {spec}: namespaces are counted from 1")
     folder = host.root / "bus/pci/devices" / address

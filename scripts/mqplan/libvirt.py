@@ -92,10 +92,10 @@ def disk(devices, layout, drive, name):
             for queue in queues:
                 ET.SubElement(one, "queue", id=str(queue))
     if kind == "nvme":
-        bus, slot, function = drive.path[5:7], drive.path[8:10], drive.path[11]
+        domain, bus, slot, function = re.split("[:.]", drive.path)
         source = ET.SubElement(top, "source", type="pci", managed="yes",
                                namespace=str(drive.namespace))
-        ET.SubElement(source, "address", domain=f"0x{drive.path[:4]}", bus=f"0x{bus}",
+        ET.SubElement(source, "address", domain=f"0x{domain}", bus=f"0x{bus}",
                       slot=f"0x{slot}", function=f"0x{function}")
     else:
         ET.SubElement(top, "source", {"file" if kind == "file" else "dev": drive.path})
