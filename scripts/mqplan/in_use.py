@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Whether the host itself uses a drive, which must not be a guest's as well: by what the kernel shows
-# in /sys and /proc, which takes no rights, and by its word where the drive may be opened.
+# Whether the host itself uses a drive, which must not be a guest's as well: by what the kernel
+# shows in /sys and /proc, which takes no rights, and by its word where the drive may be opened.
 
 import errno
 import os
@@ -48,7 +48,8 @@ def named(path, name):
 
 
 def claim(name):
-    """What forbids to open a block device for oneself alone, of which one's own rights say nothing."""
+    """In words, what forbids to open a block device for oneself alone; None if nothing does, or
+    if one may not open it at all."""
     try:
         os.close(os.open("/dev/" + name.replace("!", "/"), os.O_RDONLY | os.O_EXCL))
     except OSError as error:

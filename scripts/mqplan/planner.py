@@ -56,8 +56,8 @@ def choose_emulator(layout, pool):
                       (guests, "those of the vCPUs: there is no other")):
         if cpus:
             layout.emulator = host.balanced(cpus)
-            layout.because(f"main loop on {cpulist.named(layout.emulator)}", f"{why}; it has QMP, timers "
-                           "and emulated devices, no request of a drive")
+            layout.because(f"main loop on {cpulist.named(layout.emulator)}", f"{why}; it has QMP, "
+                           "timers and emulated devices, no request of a drive")
             return
 
 
@@ -65,12 +65,13 @@ def hosts_own(layout, home):
     """Pairs of CPUs that are the host's, and why they are the best. Of --spare that is the first
     core that is not isolated: on the others there may be what other guests must not share."""
     if layout.want.spare is None:
-        return (layout.spare & home, "the host's, on the guest's node"), (layout.spare, "the host's")
+        return ((layout.spare & home, "the host's, on the guest's node"),
+                (layout.spare, "the host's"))
     cpus = layout.host.cpus
     loose = {n for n in layout.spare if not cpus[n].isolated}
     core = min((cpus[n].core for n in loose), default=None)
-    return ({n for n in loose if cpus[n].core == core},
-            "of --spare the first core that is not isolated; the others may be other guests'"),
+    return (({n for n in loose if cpus[n].core == core},
+             "of --spare the first core that is not isolated; the others may be other guests'"),)
 
 
 def tell_ways(layout):

@@ -56,7 +56,7 @@ def holds(host, node, memory, measure):
 
 
 def fitting(host, pool, order, want, measure):
-    """Cells on one node, or as few as will do, in the order of their worth; None if none will do."""
+    """Cells on one node, or on as few as will do, in the order of their worth; None if none do."""
     for single in order:
         if pool.count(single) >= want.vcpus and holds(host, single, want.memory, measure):
             return [Cell(single, want.vcpus, want.memory)]
@@ -154,7 +154,8 @@ def told(layout, unit, pairs):
         layout.because(taken, "where they share CPUs they are not pinned one by one: the host's "
                        "scheduler shares them out")
     elif len(set.union(*map(set, layout.vcpus))) < len(cores):
-        layout.because(taken, "each pinned: on isolated CPUs the host's scheduler shares nothing out")
+        layout.because(taken, "each pinned: on isolated CPUs the host's scheduler shares nothing "
+                       "out")
     elif aligned:
         layout.threads = unit
         layout.because(taken, f"whole cores of {unit} threads, and the guest is told (threads={unit}) "

@@ -39,8 +39,8 @@ def parser():
     p.add_argument("--memory", metavar="SIZE", default="2G", help="the guest's: 4G, 512M (default: 2G)")
     p.add_argument("--drive", metavar="SPEC", action="append", default=[], dest="drives",
                    help="a file, a block device, or the PCI address of an NVMe drive, and if wanted "
-                   ",queues=N (default: one a vCPU) and ,format=raw or ,format=qcow2 (default: raw); may "
-                   "be given again")
+                   ",queues=N (default: one a vCPU) and ,format=raw or ,format=qcow2 (default: raw); "
+                   "may be given again")
     p.add_argument("--spare", metavar="CPULIST", help="CPUs to leave to the host, such as 0-1,8")
     p.add_argument("--dedicated", action="store_true",
                    help="IOThreads never sleep, on CPUs of their own (poll-mode=busy)")
