@@ -305,13 +305,13 @@ int nvme_controller_identify_size(NvmeController *c, uint64_t *n_blocks)
 {
     g_autofree NvmeIdNs *id = g_new0(NvmeIdNs, 1);
     int ret = identify(c, NVME_ID_CNS_NS, c->nsid, id);
+    const NvmeLBAF *format = &id->lbaf[NVME_ID_NS_FLBAS_INDEX(id->flbas)];
 
     if (ret < 0) {
         return ret;
     }
     *n_blocks = ret == 0 ? le64_to_cpu(id->nsze) : 0;
-    if (*n_blocks &&
-        id->lbaf[NVME_ID_NS_FLBAS_INDEX(id->flbas)].ds != c->block_bits) {
+    if (*n_blocks && (format->ds != c->block_bits || format->ms)) {
         /* formatted anew: what was written by one size is not read by another */
         nvme_controller_trouble(c, NVME_TROUBLE_DEAD, "the namespace has been "
                                 "formatted with another block size");
