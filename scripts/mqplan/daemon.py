@@ -25,7 +25,6 @@ def script(layout):
         guest += [["-chardev", f"socket,id={drive.name},path={socket},reconnect-ms=1000"],
                   ["-device", f"vhost-user-blk-pci,id={drive.name}-pci,chardev={drive.name},"
                    f"num-queues={queues}"]]
-    name = "qemu-storage-daemon"
-    program = ["taskset", "-c", cpulist.text(layout.emulator), programs.path(name, name)]
+    program = ["taskset", "-c", cpulist.text(layout.emulator), programs.path("qemu-storage-daemon")]
     return [*qemu.prepare(layout), f"mkdir -p {folder}", command(program, options),
             command(qemu.program(layout), guest), *qemu.pins(layout)]

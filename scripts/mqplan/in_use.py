@@ -32,9 +32,10 @@ def use(folder, host):
         return "is a part of a btrfs"
     if not host.proc:
         return None
+    number = read(folder / "dev")
     for line in (read(host.proc / "self/mountinfo") or "").splitlines():
         words = line.split()
-        if words[2] == read(folder / "dev") or named(words[words.index("-") + 2], folder.name):
+        if words[2] == number or named(words[words.index("-") + 2], folder.name):
             return f"is mounted at {words[4]}"
     for line in (read(host.proc / "swaps") or "").splitlines()[1:]:
         if named(line.split()[0], folder.name):

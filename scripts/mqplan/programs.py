@@ -6,12 +6,12 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parent.parent
 
 
-def path(name, otherwise):
-    """The program's path; otherwise what is given, as from the source tree."""
+def path(name, otherwise=None):
+    """The program's path; else, as from the source tree, what is given, or its name."""
     if SCRIPTS.parts[-2:] == ("share", "qemu-mq"):
         prefix = SCRIPTS.parent.parent
         # the package leaves bin to Debian's QEMU
         for folder in (prefix / "lib/qemu-mq/bin", prefix / "bin"):
             if (folder / name).exists():
                 return str(folder / name)
-    return otherwise
+    return otherwise or name

@@ -36,8 +36,7 @@ def prepare(layout):
 def program(layout):
     """Its threads without a place of their own start on CPUs that no IOThread has."""
     cpus = {n for one in layout.vcpus for n in one} | layout.emulator
-    name = "qemu-system-x86_64"
-    return ["taskset", "-c", cpulist.text(cpus), programs.path(name, name)]
+    return ["taskset", "-c", cpulist.text(cpus), programs.path("qemu-system-x86_64")]
 
 
 def machine(layout, backend, *properties):

@@ -71,7 +71,7 @@ def read_list(path, default=None):
 
 def load(folder=None):
     """The Host of this machine, or the one in a copy of /sys."""
-    root = Path(folder or "/sys")
+    live, root = folder is None, Path(folder or "/sys")
     base = root / "devices/system/cpu"
     if not (base / "online").exists():
         raise PlanError(f"{root} is no copy of /sys: there is no devices/system/cpu/online")
@@ -80,7 +80,7 @@ def load(folder=None):
         raise PlanError(f"{base / 'online'} names no CPU")
     isolated = read_list(base / "isolated", set()) & online
     nodes, node_of = read_nodes(root, online)
-    withhold_memory(root, folder is None, nodes)
+    withhold_memory(root, live, nodes)
     cpus = {n: read_cpu(base / f"cpu{n}", n, online, node_of[n], n in isolated)
             for n in sorted(online)}
     for cpu in cpus.values():
@@ -90,10 +90,9 @@ def load(folder=None):
         if cpus[cpu.core].core != cpu.core:
             raise PlanError(f"{base}/cpu{cpu.number}/topology: CPU {cpu.core} is not of this core "
                             "by its own list")
-    allowed = cpuset(root, folder is None, isolated) & online
+    allowed = cpuset(root, live, isolated) & online
     if not allowed:
         raise PlanError("no online CPU is in this process's cpuset")
-    live = folder is None
     return Host(root, live, cpus, allowed, nodes, Path("/proc") if live else None)
 
 

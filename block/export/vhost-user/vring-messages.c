@@ -17,19 +17,6 @@ static VuQueue *find(VuBlkExport *vexp, uint32_t index, Error **errp)
     return &vexp->queues[index];
 }
 
-/* As find(): held, and to have a new ring when it is released. */
-static VuQueue * coroutine_fn find_to_renew(VuBlkExport *vexp, uint32_t index,
-                                            Error **errp)
-{
-    VuQueue *q = find(vexp, index, errp);
-
-    if (q) {
-        vu_queue_hold(q);
-        vu_queue_renew(q);
-    }
-    return q;
-}
-
 bool coroutine_fn vu_set_vring_num(VuBlkExport *vexp, VuMessage *msg,
                                    Error **errp)
 {
@@ -74,11 +61,13 @@ bool coroutine_fn vu_set_vring_addr(VuBlkExport *vexp, VuMessage *msg,
 bool coroutine_fn vu_set_vring_base(VuBlkExport *vexp, VuMessage *msg,
                                     Error **errp)
 {
-    VuQueue *q = find_to_renew(vexp, msg->number.index, errp);
+    VuQueue *q = find(vexp, msg->number.index, errp);
 
     if (!q) {
         return false;
     }
+    vu_queue_hold(q);
+    vu_queue_renew(q);
     q->has_place = false;
     q->base = msg->number.num;
     q->has_base = true;
