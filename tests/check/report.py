@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# What a run says: a line a result as it comes, the end of a failed test's log, the totals.
+# What a run says: a line a result as it comes, what a failed test's log says of it, the totals.
 
 import sys
 import threading
@@ -9,7 +9,7 @@ from typing import Dict, List, Tuple
 
 from .model import FAIL, PASS, SKIP, Point
 
-TAIL = 20           # lines of a failed test's log, up to what failed first in it, or its end
+TAIL = 20           # lines of a failed test's log at most
 PATIENCE = 60       # seconds until a silent test is mentioned where there is no terminal
 
 
@@ -94,14 +94,17 @@ class Report:
             self._say(totals(self.counts))
 
     def _tail(self, log: Path) -> None:
+        """What led to the first failed result, and nothing of those before it; or the end."""
         try:
             lines = log.read_text(errors='replace').splitlines()
         except OSError:
             return
         failed = next((i for i, line in enumerate(lines) if line.startswith('not ok')), None)
         part = 'the end of ' if failed is None else ''
+        shown = lines[:len(lines) if failed is None else failed + 1]
+        passed = max((i for i, line in enumerate(shown) if line.startswith('ok')), default=-1)
         self._say(f'      {part}{log}:')
-        for line in lines[:len(lines) if failed is None else failed + 1][-TAIL:]:
+        for line in shown[passed + 1:][-TAIL:]:
             self._say('      | ' + line[:300])
 
     def _say(self, text: str) -> None:

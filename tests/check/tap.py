@@ -19,6 +19,7 @@ class Tap:
         self.plan = None
         self.skip_all = ''
         self.bailed = None
+        self._said = ''         # the last comment before a result
         for line in text.splitlines():
             self._line(line)
 
@@ -32,10 +33,16 @@ class Tap:
         if line.startswith('Bail out!'):
             self.bailed = line[len('Bail out!'):].strip() or 'no reason given'
             return
+        if line.startswith('# '):
+            self._said = line[2:].strip()
+            return
         m = LINE.match(line)
         if not m:
             return
-        status, name, reason = (FAIL if m.group(1) else PASS), m.group(3), ''
+        status, name, reason = PASS, m.group(3), ''
+        if m.group(1):
+            status, reason = FAIL, self._said
+        self._said = ''
         d = DIRECTIVE.search(name)
         if d:
             name = name[:d.start()]

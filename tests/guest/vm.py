@@ -121,6 +121,20 @@ class VM:
         """Let a guest go on that waits after its message."""
         self._lines.send(text)
 
+    def tell(self, command):
+        """What a shell command says in a guest that runs tell.sh, as one line."""
+        self.answer(command)
+        word, said = self.message()
+        assert word == "said", (word, said)
+        return said.strip()
+
+    def leave(self):
+        """Let a guest that runs tell.sh end."""
+        self.answer("")
+        word, status = self.message()
+        assert word == "exit", word
+        self.finish(status)
+
     def finish(self, status):
         """Let the guest power off after its `exit` message; raises unless all ended well."""
         self.answer()
