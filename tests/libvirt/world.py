@@ -53,7 +53,9 @@ class World:
             yield machine
             machine.virsh("destroy")
             machine.virsh("undefine")
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, GuestError):
+                error.args = (f"{error}\n  {machine.last_words()}",)
             self._abandon(machine, daemon)
             raise
         finally:
@@ -120,6 +122,15 @@ class Machine:
 
     def qmp(self, command, **arguments):
         return self.daemon.qmp(self.name, command, **arguments)
+
+    def last_words(self):
+        """The end of QEMU's log, which names an assertion that failed."""
+        try:
+            lines = self.daemon.qemu_log(self.name).splitlines()
+        except OSError as error:
+            return f"QEMU has no log: {error}"
+        # libvirt's word on it is the last
+        return "QEMU's log ends: " + " | ".join(lines[-2:])
 
     def load(self, verb, disk):
         """Call the guest's load.sh; returns what it prints."""
