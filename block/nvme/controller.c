@@ -19,6 +19,8 @@
 #define SHUTDOWN_MS 5000
 #define SHUTDOWN_MAX_MS 60000
 
+#define VERSION_2_0 0x00020000
+
 static int read_reg(NvmeController *c, unsigned offset, unsigned size,
                     uint64_t *value)
 {
@@ -228,6 +230,30 @@ static void init_shadow(NvmeController *c, const NvmeIdCtrl *id)
     }
 }
 
+/*
+ * Of commands that move no data: NVM Command Set 1.0, 4.1.5.4; 0 is none.  One of before
+ * NVM Express 2.0 has none, and would note the question as an error.
+ */
+static void identify_limits(NvmeController *c, const NvmeIdCtrl *id)
+{
+    g_autofree NvmeIdCtrlNvm *nvm = g_new0(NvmeIdCtrlNvm, 1);
+
+    c->max_zeroes = UINT64_MAX;
+    c->max_discard = UINT32_MAX;
+    if ((le32_to_cpu(id->ver) < VERSION_2_0 &&
+         !(NVME_CAP_CSS(c->cap) & NVME_CAP_CSS_IOCSS)) ||
+        identify(c, NVME_ID_CNS_CS_CTRL, 0, nvm) != 0) {
+        return;
+    }
+    /* in pages, as a power of two: from 32 on, a command has no room for as many */
+    if (nvm->wzsl && nvm->wzsl < 32) {
+        c->max_zeroes = (uint64_t)NVME_PAGE_SIZE << nvm->wzsl;
+    }
+    if (nvm->dmrsl) {
+        c->max_discard = le32_to_cpu(nvm->dmrsl);
+    }
+}
+
 static int identify_controller(NvmeController *c, Error **errp)
 {
     g_autofree NvmeIdCtrl *id = g_new0(NvmeIdCtrl, 1);
@@ -254,6 +280,7 @@ static int identify_controller(NvmeController *c, Error **errp)
     /* RTD3E, in microseconds */
     c->shutdown_timeout_ms = MIN(MAX(le32_to_cpu(id->rtd3e) / 1000, SHUTDOWN_MS),
                                  SHUTDOWN_MAX_MS);
+    identify_limits(c, id);
     init_shadow(c, id);
     return 0;
 }

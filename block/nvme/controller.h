@@ -132,6 +132,8 @@ struct NvmeController {
     uint8_t *shadow;            /* doorbells and event indexes, a page each; or NULL */
     uint64_t shadow_iova;
     uint32_t max_transfer;      /* bytes */
+    uint64_t max_zeroes;        /* bytes of a Write Zeroes */
+    uint32_t max_discard;       /* blocks of a range */
     uint16_t oncs;
     uint32_t oaes;
     unsigned shutdown_timeout_ms;

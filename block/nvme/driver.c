@@ -342,9 +342,9 @@ static void nvme_refresh_limits(BlockDriverState *bs, Error **errp)
     bs->bl.opt_mem_alignment = NVME_PAGE_SIZE;
     bs->bl.max_transfer = MIN(c->max_transfer, (uint64_t)block << 16);
     /* number of logical blocks, less one, in 16 bits; of a range, in 32 */
-    bs->bl.max_pwrite_zeroes = (int64_t)block << 16;
+    bs->bl.max_pwrite_zeroes = MIN(c->max_zeroes, (uint64_t)block << 16);
     bs->bl.pwrite_zeroes_alignment = block;
-    bs->bl.max_pdiscard = (int64_t)UINT32_MAX << c->block_bits;
+    bs->bl.max_pdiscard = (int64_t)c->max_discard << c->block_bits;
     bs->bl.pdiscard_alignment = block;
 }
 

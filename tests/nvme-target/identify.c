@@ -24,7 +24,7 @@ static void fill_controller(Target *t, NvmeIdCtrl *id)
     set_text(id->fr, sizeof(id->fr), "1");
     id->mdts = t->mdts;
     id->cntlid = 1;
-    id->ver = 0x00010400;
+    id->ver = TARGET_VERSION;
     id->oaes = NVME_OAES_NS_ATTR;
     id->cntrltype = 1;          /* I/O controller */
     id->oacs = t->shadow_doorbells ? NVME_OACS_DBCS : 0;
@@ -83,6 +83,7 @@ uint16_t identify(Target *t, const NvmeCmd *cmd)
 {
     union {
         NvmeIdCtrl controller;
+        NvmeIdCtrlNvm limits;
         NvmeIdNs ns;
         uint32_t list[NVME_IDENTIFY_DATA_SIZE / sizeof(uint32_t)];
         uint8_t bytes[NVME_IDENTIFY_DATA_SIZE];
@@ -101,6 +102,13 @@ uint16_t identify(Target *t, const NvmeCmd *cmd)
         break;
     case NVME_ID_CNS_CTRL:
         fill_controller(t, &data.controller);
+        break;
+    case NVME_ID_CNS_CS_CTRL:
+        if (cmd->cdw11 >> 24 != NVME_CSI_NVM) {
+            return NVME_INVALID_FIELD | NVME_DNR;
+        }
+        data.limits.wzsl = t->wzsl;
+        data.limits.dmrsl = t->dmrsl;
         break;
     case NVME_ID_CNS_NS_ACTIVE_LIST:
         if (cmd->nsid >= NVME_NSID_BROADCAST - 1) {

@@ -68,6 +68,9 @@ static uint16_t write_zeroes(Target *t, Namespace *ns, const NvmeRwCmd *rw)
     uint64_t blocks = rw->nlb + 1ull;
 
     t->fua += !!(rw->control & NVME_RW_FUA);
+    if (t->wzsl && blocks << ns->shift > (uint64_t)TARGET_PAGE << t->wzsl) {
+        return refuse(t, ERROR_SIZE, "write zeroes beyond WZSL", blocks);
+    }
     if (!in_range(ns, rw->slba, blocks)) {
         return NVME_LBA_RANGE | NVME_DNR;
     }
@@ -86,6 +89,10 @@ static uint16_t dataset_management(Target *t, Namespace *ns, const NvmeCmd *cmd)
     }
     data_from_client(t, ranges, n * sizeof(ranges[0]));
     for (i = 0; i < n; i++) {
+        if (t->dmrsl && ranges[i].nlb > t->dmrsl) {
+            refuse(t, ERROR_SIZE, "range beyond DMRSL", ranges[i].nlb);
+            return NVME_CMD_SIZE_LIMIT | NVME_DNR;
+        }
         if (!in_range(ns, ranges[i].slba, ranges[i].nlb)) {
             return NVME_LBA_RANGE | NVME_DNR;
         }

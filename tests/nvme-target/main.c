@@ -166,6 +166,12 @@ static void parse_option(Target *t, int c, const char *name, const char *value)
     case 'm':
         t->mdts = option_number(name, value, 1, TARGET_MAX_MDTS);
         break;
+    case 'z':
+        t->wzsl = option_number(name, value, 1, TARGET_MAX_MDTS);
+        break;
+    case 'd':
+        t->dmrsl = option_number(name, value, 1, UINT32_MAX);
+        break;
     case 't':
         t->ready_timeout = option_number(name, value, 1, 255);
         break;
@@ -197,6 +203,8 @@ static void parse(Target *t, int argc, char **argv)
         { "queues", required_argument, NULL, 'q' },
         { "entries", required_argument, NULL, 'e' },
         { "mdts", required_argument, NULL, 'm' },
+        { "wzsl", required_argument, NULL, 'z' },
+        { "dmrsl", required_argument, NULL, 'd' },
         { "ready-timeout", required_argument, NULL, 't' },
         { "cpu", required_argument, NULL, 'c' },
         { "vwc", required_argument, NULL, 'w' },

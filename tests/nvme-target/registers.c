@@ -5,8 +5,6 @@
  */
 #include "target.h"
 
-#define VERSION 0x00010400      /* what is offered is there since then */
-
 void registers_init(Target *t)
 {
     NVME_CAP_SET_MQES(t->reg.cap, t->max_entries - 1);
@@ -104,7 +102,7 @@ uint64_t register_read(Target *t, unsigned offset, unsigned size)
 {
     NvmeBar bar = {
         .cap = t->reg.cap,
-        .vs = VERSION,
+        .vs = TARGET_VERSION,
         .cc = t->reg.cc,
         .csts = t->reg.csts,
         .aqa = t->reg.aqa,

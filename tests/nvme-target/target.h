@@ -39,6 +39,7 @@
 #error "what is shared with the client is little endian, and used as it is"
 #endif
 
+#define TARGET_VERSION 0x00020000u      /* what is offered is there since then */
 #define TARGET_PAGE 4096u               /* CC.MPS must say so */
 #define TARGET_DOORBELLS 0x1000u        /* PCIe 3.1.2; and in the BAR: */
 #define TARGET_MSIX_TABLE 0x2000u
@@ -169,7 +170,7 @@ typedef enum DriverError {
 struct Target {
     /* options */
     const char *socket_path, *control_path;
-    unsigned max_queues, max_entries, mdts, ready_timeout;
+    unsigned max_queues, max_entries, mdts, wzsl, dmrsl, ready_timeout;
     bool shadow_doorbells, sgl, map_doorbells, busy, vwc;
 
     /* device.c */
