@@ -85,7 +85,11 @@ static void dma_register(vfu_ctx_t *vfu, vfu_dma_info_t *info)
 
 static void dma_unregister(vfu_ctx_t *vfu, vfu_dma_info_t *info)
 {
-    memory_remove(vfu_get_private(vfu), (uintptr_t)info->iova.iov_base);
+    Target *t = vfu_get_private(vfu);
+
+    memory_remove(t, (uintptr_t)info->iova.iov_base);
+    /* a message unmaps one: what follows goes since the client takes no reply */
+    t->message = 0;
 }
 
 static int reset(vfu_ctx_t *vfu, vfu_reset_type_t type)

@@ -178,10 +178,14 @@ class Client:
             os.close(self.fd)
             self.fd = -1
 
-    def call(self, command, data, fds=()):
+    def ask(self, command, data, fds=()):
         self.message += 1
         head = struct.pack("<HHIII", self.message, command, 16 + len(data), 0, 0)
         socket.send_fds(self.socket, [head + data], list(fds))
+
+    def call(self, *arguments):
+        """Ask, and return the reply and its descriptors."""
+        self.ask(*arguments)
         head, got, _, _ = socket.recv_fds(self.socket, 16, 8)
         assert len(head) == 16, "the target has gone"
         _, _, size, flags, error = struct.unpack("<HHIII", head)
@@ -197,8 +201,8 @@ class Client:
     def map(self, iova, size, offset=0, flags=3):
         self.call(DMA_MAP, struct.pack("<IIQQQ", 32, flags, offset, iova, size), [self.fd])
 
-    def unmap(self, iova, size):
-        self.call(DMA_UNMAP, struct.pack("<IIQQ", 24, 0, iova, size))
+    def unmap(self, iova, size, how=None):
+        (how or self.call)(DMA_UNMAP, struct.pack("<IIQQ", 24, 0, iova, size))
 
     def interrupt(self, vector):
         """An eventfd that this vector signals."""
