@@ -90,7 +90,7 @@ static uint16_t dataset_management(Target *t, Namespace *ns, const NvmeCmd *cmd)
     data_from_client(t, ranges, n * sizeof(ranges[0]));
     for (i = 0; i < n; i++) {
         if (t->dmrsl && ranges[i].nlb > t->dmrsl) {
-            refuse(t, ERROR_SIZE, "range beyond DMRSL", ranges[i].nlb);
+            driver_error(t, ERROR_SIZE, "range beyond DMRSL: %u", ranges[i].nlb);
             return NVME_CMD_SIZE_LIMIT | NVME_DNR;
         }
         if (!in_range(ns, ranges[i].slba, ranges[i].nlb)) {

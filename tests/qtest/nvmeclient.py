@@ -201,8 +201,8 @@ class Client:
     def map(self, iova, size, offset=0, flags=3):
         self.call(DMA_MAP, struct.pack("<IIQQQ", 32, flags, offset, iova, size), [self.fd])
 
-    def unmap(self, iova, size, how=None):
-        (how or self.call)(DMA_UNMAP, struct.pack("<IIQQ", 24, 0, iova, size))
+    def unmap(self, iova, size, wait=True):
+        (self.call if wait else self.ask)(DMA_UNMAP, struct.pack("<IIQQ", 24, 0, iova, size))
 
     def interrupt(self, vector):
         """An eventfd that this vector signals."""
